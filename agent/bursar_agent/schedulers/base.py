@@ -1,0 +1,149 @@
+"""What a scheduler plug-in is: capabilities, observe, usage, apply, verify; five verbs, values absolute, units TRES-minutes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from bursar_domain.buckets import JobUse
+from bursar_domain.wire import ClusterSettings, Miss
+
+UNKNOWN_USER = "unknown"
+
+
+class SchedulerError(Exception):
+    """A scheduler command failed or timed out: its effect is unknown until it is read back."""
+
+
+class SchedulerUnavailable(SchedulerError):
+    """The scheduler or its accounting can't be read: keep what was last known, change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Answer of `capabilities`."""
+
+    scheduler: str
+    version: str
+    capabilities: tuple[str, ...]
+    misses: tuple[Miss, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One TRES of one account: limits and counters in TRES-minutes; None means no limit is set."""
+
+    limit: int | None = None
+    run_minutes_limit: int | None = None
+    counter: int = 0
+    running: int = 0
+    concurrent_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One account as the scheduler has it, keyed by TRES name ("cpu", "mem", "gres/gpu", …).
+
+    `owned`: it lies under the root account and carries our mark; anything else is never touched.
+    """
+
+    account: str
+    owned: bool
+    parent: str = ""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    members: frozenset[str] = frozenset()
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """All accounts at one time. `time` is the scheduler's clock in epoch seconds (simulated time in the simulator)."""
+
+    time: int
+    accounts: Mapping[str, AccountView]
+    root: AccountView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRead:
+    """Job attempts that overlap `[since, time)`, running ones cut at `time`.
+
+    `watermark` is `since`'s successor: the second up to which the record is complete, or None where that is not known this time.
+    """
+
+    time: int
+    since: int
+    jobs: Sequence[JobUse]
+    watermark: int | None
+    bad_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChange:
+    """Absolute target of one account; a field that is None (or a TRES that is absent) is left alone.
+
+    `create`: the account does not exist yet (made under `parent` with limit 1 on every tracked TRES in the same command, before the
+    rest). Limits are TRES-minutes, -1 takes a limit off. `held`: GrpJobs=0 (queue kept, running jobs finish) or back to unlimited.
+    """
+
+    account: str
+    create: bool = False
+    description: str = ""
+    parent: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    run_minutes: Mapping[str, int] = field(default_factory=dict)
+    concurrent: Mapping[str, int] = field(default_factory=dict)
+    held: bool | None = None
+    add_members: frozenset[str] = frozenset()
+    remove_members: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one change: proven by read-back (`done`), or not (`error` says why)."""
+
+    account: str
+    done: bool
+    error: str = ""
+    users_missing: tuple[str, ...] = ()
+
+
+class Scheduler(Protocol):
+    """A connected scheduler; one writer at a time."""
+
+    async def capabilities(self, settings: ClusterSettings) -> Readiness:
+        """Version, abilities, and every miss that keeps limits from holding."""
+        ...
+
+    async def observe(self, settings: ClusterSettings) -> Observation:
+        """All accounts under the root account in at most two bulk reads. `SchedulerUnavailable` rather than half an answer."""
+        ...
+
+    async def usage(self, since: int) -> UsageRead:
+        """Job attempts overlapping [since, now)."""
+        ...
+
+    async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
+        """Write the changes (root account and parents first), read back, and say per account what was proven."""
+        ...
+
+    def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
+        """The exact commands that `apply` would run, for people (`bursar-agent plan`)."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and processes."""
+        ...
+
+
+class Plugin(Protocol):
+    """What the entry point group `bursar.schedulers` holds."""
+
+    name: str
+    settings: type[BaseModel]
+
+    def connect(self, settings: Any, state_directory: Path) -> Scheduler:
+        """A scheduler for validated plug-in settings."""
+        ...

@@ -1,0 +1,282 @@
+"""The agent protocol: what goes over the wire, its canonical bytes and digests.
+
+Times are epoch seconds (integers), amounts whole hours where people wrote hours and unit-seconds where they were measured.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from bursar_domain.buckets import Quarters
+
+AGENT_AUDIENCE = "bursar-agents"
+PROTOCOL = "v1"
+Name = Annotated[str, StringConstraints(max_length=253)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Wire(BaseModel):
+    """Base of everything on the wire: immutable, camelCase outside, nothing unknown accepted."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=False)
+
+    def canonical(self) -> bytes:
+        """The one byte form that is digested and signed: sorted keys, no spaces, UTF-8."""
+        return canonical(self.model_dump(mode="json", by_alias=True))
+
+
+def canonical(value: object) -> bytes:
+    """Sorted-key JSON without spaces."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+# Down: desired state
+
+
+class Transition(Wire):
+    """From ``at`` on the allocation holds ``granted`` hours per resource; an empty map closes it."""
+
+    at: int
+    granted: dict[str, Count]
+
+
+class ThresholdEntry(Wire):
+    """At ``percent`` used, ``action``; undone below ``clear_below_percent``."""
+
+    percent: Annotated[int, Field(ge=1, le=1000)]
+    action: Literal["Notify", "Hold"]
+    clear_below_percent: int | None = None
+
+
+class AllocationEntry(Wire):
+    """One allocation as the scheduler's side must know it. ``granted`` is 0 for each resource while it is being deleted."""
+
+    uid: Name
+    namespace: Name
+    name: Name
+    grant_revision: Count
+    granted: dict[str, Count]
+    start: int
+    end: int
+    transitions: tuple[Transition, ...] = ()
+    thresholds: tuple[ThresholdEntry, ...] = ()
+
+
+class AccountEntry(Wire):
+    """One scheduler account: its members and allocations. ``closed`` is the tombstone: blocked, never deleted."""
+
+    account: Name
+    project: Name
+    members: tuple[Name, ...] = ()
+    allocations: tuple[AllocationEntry, ...] = ()
+    closed: bool = False
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical bytes."""
+        return digest(self.canonical())
+
+
+class TrackedResource(Wire):
+    """A resource of the Cluster: Bursar's name, the scheduler's TRES name, units installed."""
+
+    name: Name
+    trackable: Name
+    capacity: Count
+
+
+class ClusterSettings(Wire):
+    """What the Cluster object says about enforcement; signed with the rest."""
+
+    cluster: Name
+    scheduler_name: Name
+    root_account: Name
+    enforcement: Literal["Enforce", "Observe"] = "Enforce"
+    brake_max_change_percent: int = 10
+    brake_minimum_changes: int = 3
+    drift_limits: Literal["Enforce", "Report", "Adopt"] = "Enforce"
+    drift_members: Literal["Enforce", "Report", "Adopt"] = "Enforce"
+    resources: tuple[TrackedResource, ...]
+
+
+class Root(Wire):
+    """The signed statement about all entries of one cluster at one generation.
+
+    ``epoch`` is the leader's term; ``acknowledged`` the highest generation whose brake a person released.
+    """
+
+    cluster: Name
+    epoch: Count
+    generation: Count
+    acknowledged: Count
+    issued_at: int
+    valid_until: int
+    digest: str
+
+
+class SignedRoot(Wire):
+    """A root, the Ed25519 public key (base64url) and the signature (base64url) over the root's canonical bytes."""
+
+    root: Root
+    public_key: str
+    signature: str
+
+
+class Delta(Wire):
+    """Answer of ``GET desired``: the root over *all* entries and those that changed after the generation asked for.
+
+    ``full`` says that ``entries`` holds every entry. ``clock`` is the server's time.
+    """
+
+    root: SignedRoot
+    settings: ClusterSettings
+    full: bool
+    entries: tuple[AccountEntry, ...]
+    clock: int
+
+
+def digest_of_all(settings: ClusterSettings, entries: Iterable[tuple[str, str]]) -> str:
+    """Digest over the settings and (account, entry digest) of every entry, in order of account."""
+    state = hashlib.sha256(settings.canonical())
+    for account, entry_digest in sorted(entries):
+        state.update(f"\n{account} {entry_digest}".encode())
+    return state.hexdigest()
+
+
+# Up: hello, status, usage
+
+
+class Miss(Wire):
+    """One thing that keeps the cluster from being enforceable: reason constant, sentence, and the exact line that mends it."""
+
+    reason: str
+    message: str
+    remedy: str
+
+
+class Hello(Wire):
+    """First call of an agent session."""
+
+    session: Name
+    agent_version: Name
+    protocol: Name = PROTOCOL
+    scheduler: Name
+    scheduler_version: Name
+    capabilities: tuple[Name, ...] = ()
+    misses: tuple[Miss, ...] = ()
+    clock: int
+
+
+class HelloReply(Wire):
+    """The server's clock and whether this session may go on (the younger of two sessions with one key is fenced)."""
+
+    clock: int
+    accepted: bool
+    reason: str = ""
+
+
+class LimitState(Wire):
+    """One resource at the scheduler, in TRES-minutes: limit in force, cumulative counter, remainder of running jobs."""
+
+    limit: int | None = None
+    counter: Count = 0
+    running: Count = 0
+
+
+class AccountState(Wire):
+    """What the agent sees of one account after read-back."""
+
+    account: Name
+    state: Literal["Enforced", "Observed", "Pending", "Failed"]
+    enforcement: str = "None"
+    limits: dict[str, LimitState] = {}
+    committed: dict[str, Count] = {}  # unit-seconds: remaining time limits of running jobs, per resource
+    drift: tuple[str, ...] = ()
+    error: str = ""
+    users_missing: tuple[Name, ...] = ()
+
+
+class Brake(Wire):
+    """A plan that was stopped before its first command."""
+
+    generation: Count
+    changes: tuple[str, ...]
+    message: str
+
+
+class StatusReport(Wire):
+    """Result of a cycle: only accounts that changed since the last report, unless ``full``."""
+
+    report_id: Name
+    session: Name
+    generation: Count
+    digest: str
+    scheduler_time: int
+    enforced_at: int
+    full: bool = False
+    accounts: tuple[AccountState, ...] = ()
+    acknowledgements: dict[str, Count] = {}  # allocation uid -> grantRevision read back from the scheduler
+    revision_times: dict[str, float] = {}  # allocation uid -> wall clock of that read-back, seconds with fraction
+    brake: Brake | None = None
+    misses: tuple[Miss, ...] = ()
+
+
+class UsageRow(Wire):
+    """One (user, resource) of a slot: unit-seconds of the four quarter hours."""
+
+    user: Name
+    resource: Name
+    allocated: Quarters
+    refunded: Quarters = (0, 0, 0, 0)
+
+
+class SlotReport(Wire):
+    """One whole slot; an absent row is 0, an emptied slot comes with no rows."""
+
+    account: Name
+    hour: int
+    epoch: Count
+    seq: Count
+    rows: tuple[UsageRow, ...] = ()
+
+
+class UsageReport(Wire):
+    """Slots, and the watermark (epoch seconds of the scheduler's clock) up to which use is complete once this page is in."""
+
+    report_id: Name
+    session: Name
+    slots: tuple[SlotReport, ...]
+    watermark: int | None = None
+
+
+class Receipt(Wire):
+    """Answer to a status or usage report."""
+
+    clock: int
+    accepted: int
+    dropped: int = 0
+
+
+class EnrolRequest(Wire):
+    """Public key (base64url, raw Ed25519) and HMAC-SHA256(token secret, cluster + newline + public key) in hex."""
+
+    cluster: Name
+    public_key: str
+    mac: str
+
+
+class EnrolReply(Wire):
+    """State of an enrolment: the operator decides, the gateway only carries."""
+
+    request: str
+    state: Literal["Pending", "Accepted", "Refused"]
+    message: str = ""
+    clock: int
