@@ -1,0 +1,57 @@
+"""Waits until a part answers its health path, and notices at once when it ends instead."""
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from bursar_local.certificates import KeyPair
+from bursar_local.errors import NotReady
+from bursar_local.process import Process
+
+_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A health URL, the authority to trust, and the client certificate to show where one is asked for."""
+
+    url: str
+    authority_file: Path | None = None
+    client: KeyPair | None = None
+
+
+async def wait_ready(process: Process, probe: Probe, seconds: float) -> None:
+    """Return once `probe` answers 2xx; PartDied or PortTaken when the part ends, NotReady after `seconds`."""
+    deadline = time.monotonic() + seconds
+    reason = "no answer yet"
+    async with _client(probe) as client:
+        while time.monotonic() < deadline:
+            if process.return_code is not None:
+                raise process.death()
+            reason = await _ask(client, probe.url)
+            if not reason:
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)
+    raise NotReady(process.name, seconds, reason, process.log)
+
+
+def _client(probe: Probe) -> httpx.AsyncClient:
+    if probe.authority_file is None:
+        return httpx.AsyncClient(timeout=5, trust_env=False)
+    context = ssl.create_default_context(cafile=str(probe.authority_file))
+    if probe.client:
+        context.load_cert_chain(probe.client.certificate, probe.client.key)
+    # trust_env off: a proxy of the environment has no business on loopback.
+    return httpx.AsyncClient(verify=context, timeout=5, trust_env=False)
+
+
+async def _ask(client: httpx.AsyncClient, url: str) -> str:
+    try:
+        answer = await client.get(url)
+    except httpx.HTTPError as error:
+        return str(error) or type(error).__name__
+    return "" if answer.is_success else f"{url} answered {answer.status_code}: {answer.text[:300]}"

@@ -1,0 +1,3 @@
+"""Fixtures that every part's tests may use."""
+
+pytest_plugins = ["bursar_testing.controlplane"]

@@ -1,0 +1,41 @@
+"""Fixtures: one real control plane for the whole session, with Bursar's definitions applied and settled."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bursar_local.build import ensure_binary
+from bursar_local.controlplane import ControlPlane
+from bursar_local.crds import apply_definitions
+from bursar_local.files import share
+from bursar_local.kubectl import Kubectl
+
+
+@pytest.fixture(scope="session")
+async def controlplane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
+    """A running control plane (`.kubeconfig`, `.url`, `.ca_file`, `await .kubectl(...)`), stopped at the end of the session."""
+    plane = await ControlPlane.start(tmp_path_factory.mktemp("controlplane"))
+    try:
+        await apply_definitions(plane.kubectl, share("crds"))
+        yield plane
+    finally:
+        await plane.stop()
+
+
+@pytest.fixture(scope="session")
+def kubectl(controlplane: ControlPlane) -> Kubectl:
+    """kubectl as the administrator: `await kubectl("get", "ns", check=False)` → return_code, stdout, stderr."""
+    return controlplane.kubectl
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the API server, so that `-m "not controlplane"` leaves it out."""
+    for item in items:
+        if "controlplane" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.controlplane)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the binary before the first test: a cold build takes minutes, which is not the test's own time."""
+    if not session.config.option.collectonly and any(item.get_closest_marker("controlplane") for item in session.items):
+        ensure_binary(print)
