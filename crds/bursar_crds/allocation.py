@@ -1,0 +1,181 @@
+"""Allocation: hours that a project may use on one cluster over one period, drawn from a pool and kept by the scheduler."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bursar_crds.common import (
+    MAX_RESOURCES,
+    MAX_SAFE,
+    AllocationHours,
+    BalanceList,
+    ClusterReference,
+    Conditions,
+    Counter,
+    HoursList,
+    Model,
+    Period,
+    PoolReference,
+    Resource,
+    ResourceCount,
+    StatusModel,
+    StopPolicy,
+)
+from bursar_crds.instants import Instant
+from bursar_crds.policies import CarryOver, Debt, GateName, Grace, Recurrence, Requester, Threshold, Tranche
+from bursar_crds.rules import Atomic, ListMap, ListSet, rule, transition
+
+StatusPercent = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE)]
+
+
+class EnforcementLevel(StrEnum):
+    """The strongest action in force."""
+
+    NONE = "None"
+    NOTIFY = "Notify"
+    THROTTLE = "Throttle"
+    SOFT_LAND = "SoftLand"
+    HOLD = "Hold"
+    BLOCK = "Block"
+
+
+class AllocationSpec(Model):
+    """What an allocator gives to the project."""
+
+    cluster_ref: Annotated[ClusterReference, Field(description="Cluster whose hours these are. Never changes.")]
+    pool_ref: (
+        Annotated[
+            PoolReference,
+            Field(description="Pool to draw on. Never changes. Absent: the one that covers the period and admits the project."),
+        ]
+        | None
+    ) = None
+    period: Annotated[Period, Field(description="When the hours may be used.")]
+    resources: Annotated[
+        tuple[AllocationHours, ...],
+        Field(min_length=1, max_length=MAX_RESOURCES, description="Hours of each resource."),
+        ListMap(),
+    ]
+    recurrence: Annotated[Recurrence, Field(description="Windows that share the hours out. Absent: one window.")] | None = None
+    carry_over: Annotated[CarryOver, Field(description="What a window leaves to the next one.")] | None = None
+    concurrency: Annotated[
+        tuple[ResourceCount, ...],
+        Field(max_length=MAX_RESOURCES, description="Most units in use at one time."),
+        ListMap(),
+    ] = ()
+    thresholds: Annotated[
+        tuple[Threshold, ...],
+        Field(max_length=16, description="Points at which something happens."),
+        ListMap(("basis", "percent")),
+    ] = ()
+    grace: Annotated[Grace, Field(description="What is tolerated beyond the grant. Default: nothing.")] | None = None
+    debt: Annotated[Debt, Field(description="What becomes of over-use. Default: CarryDebt.")] = Debt.CARRY_DEBT
+    opened_gates: Annotated[
+        tuple[GateName, ...], Field(max_length=32, description="Gates of tranches that are open."), ListSet()
+    ] = ()
+    per_member: Annotated[
+        tuple[AllocationHours, ...],
+        Field(max_length=MAX_RESOURCES, description="Most hours that one member may use of it."),
+        ListMap(),
+    ] = ()
+    tranches: (
+        Annotated[
+            tuple[Tranche, ...],
+            Field(min_length=1, max_length=32, description="Shares that open one after the other; 100 percent in all."),
+            Atomic(),
+        ]
+        | None
+    ) = None
+    stop_policy: Annotated[StopPolicy, Field(description="What happens to jobs when the hours are gone. Default: None.")] = (
+        StopPolicy.NONE
+    )
+    requested_by: Annotated[Requester, Field(description="Who asked; stamped on create, never changes.")] | None = None
+
+    @rule(
+        "!has(self.perMember) || self.perMember.all(m, self.resources.exists(r, r.name == m.name))",
+        "a resource in perMember is not in resources; list it there or leave it out here",
+        at="perMember",
+    )
+    def caps_are_of_resources(self) -> bool:
+        """Twin of the CEL rule."""
+        return {item.name for item in self.per_member} <= {item.name for item in self.resources}
+
+    @rule(
+        "!has(self.tranches) || self.tranches.map(t, t.percent).sum() == 100",
+        "the tranches must add up to 100 percent; change a percent",
+        at="tranches",
+    )
+    def tranches_are_whole(self) -> bool:
+        """Twin of the CEL rule."""
+        return self.tranches is None or sum(item.percent for item in self.tranches) == 100
+
+    @transition(
+        "self.clusterRef == oldSelf.clusterRef", "an allocation stays on its cluster; make another one", at="clusterRef"
+    )
+    def cluster_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return self.cluster_ref == old.cluster_ref
+
+    @transition("self.?poolRef == oldSelf.?poolRef", "an allocation stays with its pool; make another one", at="poolRef")
+    def pool_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return self.pool_ref == old.pool_ref
+
+    @transition(
+        "self.?requestedBy == oldSelf.?requestedBy",
+        "requestedBy says who asked and never changes; leave it as it is",
+        at="requestedBy",
+    )
+    def requester_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return self.requested_by == old.requested_by
+
+
+class Window(StatusModel):
+    """The window that runs now."""
+
+    start: Annotated[Instant, Field(description="First moment of the window.")]
+    end: Annotated[Instant, Field(description="First moment after it.")]
+    hours: Annotated[HoursList, Field(description="Hours of this window.")] = ()
+    carried_hours: Annotated[HoursList, Field(description="Hours carried in from the window before.")] = ()
+
+
+class AllocationStatus(StatusModel):
+    """What was granted, what the pools hold for it, what the scheduler keeps and what was used."""
+
+    conditions: Conditions = ()
+    observed_generation: Annotated[Counter, Field(description="Generation of the spec that this status answers.")] | None = None
+    granted: Annotated[HoursList, Field(description="Hours that agents enforce; never more than charged.")] = ()
+    charged: Annotated[HoursList, Field(description="Hours that the pools hold for this allocation.")] = ()
+    pool: Annotated[str, Field(max_length=63, description="Pool that it draws on.")] | None = None
+    grant_generation: Annotated[Counter, Field(description="Generation of the spec that was granted.")] | None = None
+    grant_revision: Annotated[Counter, Field(description="Grows whenever granted changes.")] | None = None
+    grant_sequence: Annotated[Counter, Field(description="Number of the last operation decided.")] | None = None
+    charge_sequence: (
+        Annotated[
+            int,
+            Field(
+                strict=True, ge=-1, le=MAX_SAFE, description="Number of the operation that set charged; -1 after a hand edit."
+            ),
+        ]
+        | None
+    ) = None
+    window: Annotated[Window, Field(description="The window that runs now.")] | None = None
+    used: Annotated[HoursList, Field(description="Hours used, rounded up.")] = ()
+    committed: Annotated[HoursList, Field(description="Hours that running jobs may still use.")] = ()
+    adjusted: Annotated[BalanceList, Field(description="Hours added or taken by hand.")] = ()
+    available: Annotated[BalanceList, Field(description="Hours left, rounded down; below zero when overdrawn.")] = ()
+    used_percent: Annotated[StatusPercent, Field(description="Most used resource, used of granted.")] | None = None
+    coverage_percent: Annotated[StatusPercent, Field(description="How much of the window the usage covers.")] | None = None
+    projected_exhaustion: Annotated[Instant, Field(description="When the hours run out at the present rate.")] | None = None
+    usage_as_of: Annotated[Instant, Field(description="Up to when usage is complete.")] | None = None
+    account: Annotated[str, Field(max_length=32, description="Account at the scheduler.")] | None = None
+    enforcement: Annotated[EnforcementLevel, Field(description="The strongest action in force.")] | None = None
+
+
+class Allocation(Resource[AllocationSpec, AllocationStatus]):
+    """Hours that a project may use on one cluster over one period."""
+
+    kind: Literal["Allocation"] = "Allocation"
+    status: AllocationStatus = AllocationStatus()
