@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, JsonValue, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
@@ -251,7 +251,7 @@ StatusT = TypeVar("StatusT", bound=StatusModel)
 class Resource(Model, Generic[SpecT, StatusT]):
     """One object of the API: metadata, what is wanted, what is."""
 
-    api_version: str = names.API_VERSION
+    api_version: Literal["bursar.dev/v1alpha1"] = names.API_VERSION
     kind: str
     metadata: ObjectMeta
     spec: SpecT

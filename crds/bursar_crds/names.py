@@ -10,7 +10,7 @@ from typing import Final
 
 GROUP: Final = "bursar.dev"
 VERSION: Final = "v1alpha1"
-API_VERSION: Final = f"{GROUP}/{VERSION}"
+API_VERSION: Final = "bursar.dev/v1alpha1"
 
 SYSTEM_NAMESPACE: Final = "bursar-system"
 PROJECT_NAMESPACE_PREFIX: Final = "project-"

@@ -107,7 +107,7 @@ class Debt(StrEnum):
 class Tranche(Model):
     """A share of the hours that opens at a time or when a gate does."""
 
-    from_: Annotated[Annotated[QuarterHour, Field(description="When the share opens.")] | None, Field(alias="from")] = None
+    from_: Annotated[QuarterHour | None, Field(alias="from", description="When the share opens.")] = None
     gate: Annotated[GateName, Field(description="Gate that opens the share.")] | None = None
     percent: Annotated[int, Field(strict=True, ge=1, le=100, description="Share of the hours.")]
 

@@ -1,0 +1,139 @@
+"""What the schema has and Bursar does not do yet: one table, so that nothing is ever accepted and then ignored."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bursar_crds.allocation import AllocationSpec
+from bursar_crds.cluster import ClusterSpec, DriftAction, LimitMode
+from bursar_crds.common import Model, Resource, StopPolicy
+from bursar_crds.policies import Action, Basis, Debt
+from bursar_crds.project import ProjectSpec
+from bursar_crds.quotapool import QuotaPoolSpec
+from bursar_crds.reasons import Reason
+from bursar_domain.violations import Violation
+
+SUPPORTED_ACTIONS: Final = frozenset({Action.NOTIFY, Action.HOLD})
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """One row: the fields of a spec that ask for it, what it is, and what to do instead."""
+
+    spec: type[Model]
+    what: str
+    remedy: str
+    asked: Callable[[Any], Iterable[str]]
+
+    def violations(self, spec: Model) -> list[Violation]:
+        """One violation per field that asks for it."""
+        message = f"{self.what} is not supported yet; {self.remedy}"
+        return [Violation(f"spec.{field}", Reason.NOT_YET_SUPPORTED, message) for field in self.asked(spec)]
+
+
+def _when(field: str, asked: bool) -> tuple[str, ...]:
+    return (field,) if asked else ()
+
+
+def _each(field: str, asked: Sequence[bool], child: str) -> list[str]:
+    return [f"{field}[{index}].{child}" for index, wanted in enumerate(asked) if wanted]
+
+
+def _allocation(what: str, remedy: str, asked: Callable[[AllocationSpec], Iterable[str]]) -> Unbuilt:
+    return Unbuilt(AllocationSpec, what, remedy, asked)
+
+
+def _pool(what: str, remedy: str, asked: Callable[[QuotaPoolSpec], Iterable[str]]) -> Unbuilt:
+    return Unbuilt(QuotaPoolSpec, what, remedy, asked)
+
+
+def _cluster(what: str, remedy: str, asked: Callable[[ClusterSpec], Iterable[str]]) -> Unbuilt:
+    return Unbuilt(ClusterSpec, what, remedy, asked)
+
+
+def _project(what: str, remedy: str, asked: Callable[[ProjectSpec], Iterable[str]]) -> Unbuilt:
+    return Unbuilt(ProjectSpec, what, remedy, asked)
+
+
+_OUT: Final = "leave the field out"
+_STOP: Final = "stopping jobs by policy"
+
+UNBUILT: Final[tuple[Unbuilt, ...]] = (
+    _allocation(
+        "a window that recurs",
+        "leave the field out and make one allocation per period",
+        lambda spec: _when("recurrence", spec.recurrence is not None),
+    ),
+    _allocation("carrying hours over", _OUT, lambda spec: _when("carryOver", spec.carry_over is not None)),
+    _allocation("a limit on units in use at one time", _OUT, lambda spec: _when("concurrency", bool(spec.concurrency))),
+    _allocation(
+        "a threshold on a basis other than Used",
+        "use basis Used",
+        lambda spec: _each("thresholds", [item.basis != Basis.USED for item in spec.thresholds], "basis"),
+    ),
+    _allocation(
+        "an action other than Notify and Hold",
+        "use action Notify or Hold",
+        lambda spec: _each("thresholds", [item.action not in SUPPORTED_ACTIONS for item in spec.thresholds], "action"),
+    ),
+    _allocation(
+        "use beyond the grant",
+        "set it to 0 or leave it out",
+        lambda spec: _when("grace.overusePercent", spec.grace is not None and spec.grace.overuse_percent > 0),
+    ),
+    _allocation(
+        "use after the end",
+        "set it to 0 or leave it out, and move period.end",
+        lambda spec: _when("grace.afterEndDays", spec.grace is not None and spec.grace.after_end_days > 0),
+    ),
+    _allocation(
+        "forgiving over-use", "use CarryDebt or leave the field out", lambda spec: _when("debt", spec.debt != Debt.CARRY_DEBT)
+    ),
+    _allocation("a gate", _OUT, lambda spec: _when("openedGates", bool(spec.opened_gates))),
+    _allocation("a share per member", _OUT, lambda spec: _when("perMember", bool(spec.per_member))),
+    _allocation(
+        "a tranche",
+        "leave the field out and raise the hours when the time has come",
+        lambda spec: _when("tranches", bool(spec.tranches)),
+    ),
+    _allocation(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
+    _pool(
+        "overcommitment", "set it to 0 or leave it out", lambda spec: _when("overcommitPercent", spec.overcommit_percent > 0)
+    ),
+    _pool("a share per project", _OUT, lambda spec: _when("perProject", bool(spec.per_project))),
+    _cluster(
+        "a limit on a QOS",
+        "use Account or leave the field out",
+        lambda spec: _when("limitMode", spec.limit_mode != LimitMode.ACCOUNT),
+    ),
+    _cluster(
+        "adopting foreign changes",
+        "use Enforce or Report",
+        lambda spec: _when("drift.limits", spec.drift.limits == DriftAction.ADOPT),
+    ),
+    _cluster(
+        "adopting foreign changes",
+        "use Enforce or Report",
+        lambda spec: _when("drift.members", spec.drift.members == DriftAction.ADOPT),
+    ),
+    _cluster(
+        "touching a QOS",
+        "use Report or leave the field out",
+        lambda spec: _when("drift.qos", spec.drift.qos != DriftAction.REPORT),
+    ),
+    _cluster("billing by weights", _OUT, lambda spec: _when("billing", spec.billing is not None)),
+    _cluster(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
+    _project(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
+)
+
+DEEP_POOL: Final = Violation(
+    "spec.parentRef",
+    Reason.NOT_YET_SUPPORTED,
+    "a pool below a pool that has a parent itself is not supported yet; name a root pool or leave the field out",
+)
+
+
+def unsupported(resource: Resource[Any, Any]) -> list[Violation]:
+    """What the object asks for that is not built."""
+    rows = [row for row in UNBUILT if isinstance(resource.spec, row.spec)]
+    return [violation for row in rows for violation in row.violations(resource.spec)]

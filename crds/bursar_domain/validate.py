@@ -1,0 +1,119 @@
+"""Checks of one object by itself, pure: webhook, gateway and command line refuse the same things with the same words.
+
+Fields, rules, transitions from the old object, and what is not built yet. What needs other objects is in `references`.
+On an update nothing is refused that was wrong with the stored object already.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from bursar_crds.allocation import Allocation
+from bursar_crds.cluster import Cluster
+from bursar_crds.common import Model, Resource
+from bursar_crds.kinds import KINDS
+from bursar_crds.membership import Membership
+from bursar_crds.project import Project
+from bursar_crds.quotapool import QuotaPool
+from bursar_crds.reasons import Reason
+from bursar_domain.unsupported import unsupported
+from bursar_domain.violations import Violation, from_error
+
+Document: TypeAlias = Mapping[str, Any] | Resource[Any, Any]
+
+__all__ = [
+    "Document",
+    "Violation",
+    "validate",
+    "validate_allocation",
+    "validate_cluster",
+    "validate_membership",
+    "validate_project",
+    "validate_quotapool",
+]
+
+
+def validate(new: Document, old: Document | None = None) -> list[Violation]:
+    """Check an object of any kind of ours by its `kind`."""
+    kind = new.kind if isinstance(new, Resource) else new.get("kind")
+    info = KINDS.get(str(kind))
+    if info is None:
+        return [Violation("kind", Reason.INVALID, f"{kind!r} is no kind of ours; use one of {', '.join(KINDS)}")]
+    return _validate(info.model, new, old)
+
+
+def validate_cluster(new: Document, old: Document | None = None) -> list[Violation]:
+    """Check a Cluster."""
+    return _validate(Cluster, new, old)
+
+
+def validate_project(new: Document, old: Document | None = None) -> list[Violation]:
+    """Check a Project."""
+    return _validate(Project, new, old)
+
+
+def validate_membership(new: Document, old: Document | None = None) -> list[Violation]:
+    """Check a Membership."""
+    return _validate(Membership, new, old)
+
+
+def validate_quotapool(new: Document, old: Document | None = None) -> list[Violation]:
+    """Check a QuotaPool."""
+    return _validate(QuotaPool, new, old)
+
+
+def validate_allocation(new: Document, old: Document | None = None) -> list[Violation]:
+    """Check an Allocation."""
+    return _validate(Allocation, new, old)
+
+
+def without_old(found: Iterable[Violation], old: Iterable[Violation]) -> list[Violation]:
+    """What is wrong now and was not wrong before."""
+    known = {violation.identity for violation in old}
+    return [violation for violation in found if violation.identity not in known]
+
+
+def _validate(model: type[Resource[Any, Any]], new: Document, old: Document | None) -> list[Violation]:
+    found = _alone(model, _document(new))
+    if old is None:
+        return found
+    before = _document(old)
+    return without_old(found, _alone(model, before)) + _changed(model, _document(new), before)
+
+
+def _document(value: Document) -> Mapping[str, Any]:
+    return value.dump() if isinstance(value, Resource) else value
+
+
+def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list[Violation]:
+    """Violations that need no other object and no earlier state."""
+    try:
+        return unsupported(model.parse(document))
+    except ValidationError as error:
+        readable = _lenient(model, document)
+        return from_error(error) + (unsupported(readable) if readable else [])
+
+
+def _lenient(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> Resource[Any, Any] | None:
+    try:
+        return model.parse_stored(document)
+    except ValidationError:
+        return None
+
+
+def _changed(model: type[Resource[Any, Any]], new: Mapping[str, Any], old: Mapping[str, Any]) -> list[Violation]:
+    """Violations of the rules over a change, where both sides can be read."""
+    after, before = _lenient(model, new), _lenient(model, old)
+    if after is None or before is None:
+        return []
+    pairs: list[tuple[str, Model, Model]] = [("", after, before), ("spec", after.spec, before.spec)]
+    return [violation for path, now, then in pairs for violation in _transitions(path, now, then)]
+
+
+def _transitions(path: str, new: Model, old: Model) -> list[Violation]:
+    return [
+        Violation(".".join(filter(None, (path, item.at))), Reason.IMMUTABLE, item.message)
+        for item in type(new).transitions()
+        if not item.holds(new, old)
+    ]
