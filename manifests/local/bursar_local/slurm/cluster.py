@@ -1,0 +1,381 @@
+"""One throw-away Slurm: start, run commands, submit jobs, stop."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from bursar_local.slurm import config, daemons, programs
+from bursar_local.slurm.config import Layout, Ports, SlurmOptions
+from bursar_local.slurm.daemons import Daemon
+from bursar_local.slurm.errors import SlurmUnavailable
+from bursar_local.slurm.programs import DEFAULT_CACHE, Programs, Progress
+
+FIRST_UID = 60100
+"""Below the ranges of systemd, above those of people; ids that the machine uses are left out."""
+
+STOP_ORDER = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged")
+
+
+def can_run(cache: Path = DEFAULT_CACHE) -> str | None:
+    """Why a throw-away Slurm can't run here, or None when it can."""
+    if os.name != "posix" or not Path("/proc/self/environ").exists():
+        return "needs Linux"
+    if os.geteuid() != 0:
+        return "needs root, since jobs run as several users"
+    return programs.why_not(cache)
+
+
+def _quiet(line: str) -> None:
+    """Progress that nobody asked for."""
+
+
+@dataclass
+class Slurm:
+    """A running throw-away Slurm. `environment` and `bin` are what client commands need."""
+
+    options: SlurmOptions
+    layout: Layout
+    programs: Programs
+    ports: Ports
+    user_ids: Mapping[str, int]
+    environment: Mapping[str, str]
+    lock: IO[str]
+    daemons: dict[str, Daemon] = field(default_factory=dict)
+
+    @classmethod
+    async def start(
+        cls,
+        directory: Path,
+        *,
+        cluster: str,
+        users: Sequence[str],
+        cpus: int = 512,
+        calc_period_minutes: int = 1,
+        enforce: str = "associations,limits,qos,safe",
+        overrides: Mapping[str, str | None] | None = None,
+        partition_overrides: Mapping[str, str | None] | None = None,
+        cache: Path = DEFAULT_CACHE,
+        progress: Progress = _quiet,
+    ) -> "Slurm":
+        """Starts everything below `directory`, removing what an earlier run left there; returns when jobs can be submitted."""
+        if reason := can_run(cache):
+            raise SlurmUnavailable(f"the throw-away Slurm can't run here: {reason}")
+        options = SlurmOptions(
+            cluster=cluster,
+            users=tuple(users),
+            cpus=cpus,
+            calc_period_minutes=calc_period_minutes,
+            enforce=enforce,
+            overrides=overrides or {},
+            partition_overrides=partition_overrides or {},
+        )
+        found = await programs.obtain(cache, progress)
+        slurm = _prepare(directory, options, found)
+        try:
+            await slurm._start_all(progress)
+        except BaseException:
+            await slurm.stop()
+            raise
+        _write(slurm.layout.directory / "slurm.json", json.dumps(slurm.describe(), indent=2), mode=0o600)
+        return slurm
+
+    @property
+    def bin(self) -> Path:
+        """The folder of the client commands."""
+        return self.programs.bin
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name in Slurm."""
+        return self.options.cluster
+
+    async def run(self, *argv: str, user: str | None = None, check: bool = True, timeout_seconds: float = 60) -> str:
+        """Runs a client command (by its bare name), as root or as one of the users, and returns what it printed."""
+        identity: list[str] = []
+        if user is not None:
+            identity = ["setpriv", f"--reuid={self.user_ids[user]}", f"--regid={self._gid}", "--clear-groups", "--"]
+        code, text = await _capture([*identity, str(self.programs.path(argv[0])), *argv[1:]], self.environment, timeout_seconds)
+        if check and code != 0:
+            raise SlurmUnavailable(f"`{' '.join(argv)}` ended with {code}: {text.strip()}")
+        return text
+
+    async def submit(
+        self,
+        account: str,
+        user: str,
+        *,
+        cpus: int = 1,
+        minutes: int = 1,
+        seconds: float = 0,
+        gpus: int = 0,
+        extra: Sequence[str] = (),
+    ) -> int:
+        """Submits a job that asks for `minutes` and sleeps for `seconds`; returns its number."""
+        gres = [f"--gres=gpu:a100:{gpus}"] if gpus else []
+        request = [f"--account={account}", f"--ntasks={cpus}", f"--time={minutes}", "--chdir=/tmp", "--output=/dev/null"]
+        text = await self.run("sbatch", "--parsable", *request, *gres, *extra, f"--wrap=sleep {seconds}", user=user)
+        return int(text.strip().splitlines()[-1].split(";")[0])
+
+    async def job(self, job_id: int) -> tuple[str, str]:
+        """State and reason of a job as the controller has it; ("", "") once it is forgotten."""
+        text = await self.run("squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T|%r", check=False)
+        state, _, reason = text.strip().partition("|")
+        return ("", "") if "|" not in text or "error" in text else (state, reason)
+
+    async def refresh_counters(self) -> None:
+        """Makes slurmctld bring its usage counters up to now instead of at the end of PriorityCalcPeriod."""
+        await self.run("scontrol", "reconfigure")
+
+    async def died(self) -> SlurmUnavailable:
+        """Waits until a program ends by itself and says which."""
+        waits = {asyncio.create_task(daemon.process.wait()): daemon for daemon in self.daemons.values()}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        daemon = waits[done.pop()]
+        return SlurmUnavailable(
+            f"{daemon.name} ended with {daemon.process.returncode}: {daemon.last_lines()} (see {daemon.log})"
+        )
+
+    async def stop(self) -> None:
+        """Ends every program in the right order, then what jobs left, and removes everything but the logs."""
+        for name in STOP_ORDER:
+            if name in self.daemons:
+                await daemons.end(self.daemons[name])
+            if name == "slurmd":
+                daemons.kill_marked(self.layout.run, spare=[daemon.process.pid for daemon in self.daemons.values()])
+        self.daemons.clear()
+        _remove(self.layout)
+        self.lock.close()
+
+    def describe(self) -> dict[str, object]:
+        """What scripts need to use the cluster; written as slurm.json."""
+        return {
+            "cluster": self.cluster,
+            "bin": str(self.bin),
+            "environment": dict(self.environment),
+            "users": sorted(self.user_ids),
+            "directory": str(self.layout.directory),
+        }
+
+    @property
+    def _gid(self) -> int:
+        return min(self.user_ids.values())
+
+    async def _start_all(self, progress: Progress) -> None:
+        progress("munge and MariaDB")
+        await asyncio.gather(self._start_munge(), self._start_database())
+        progress("slurmdbd")
+        await self._start_slurmdbd()
+        await self.run("sacctmgr", "-i", "add", "cluster", f"name={self.cluster}")
+        progress("slurmctld and slurmd")
+        await asyncio.gather(self._start_slurmctld(), self._start_slurmd())
+        await daemons.wait_until(self._node_is_idle, self.daemons["slurmd"], timeout_seconds=60)
+        progress(f"cluster {self.cluster} serves {self.options.cpus} CPUs to {len(self.user_ids)} users")
+
+    async def _launch(self, name: str, *arguments: str, **environment: str) -> Daemon:
+        argv = [str(self.programs.path(name)), *arguments]
+        variables = {**self.environment, daemons.MARK: str(self.layout.run), **environment}
+        self.daemons[name] = await daemons.launch(name, argv, variables, self.layout.log(name), self.layout.directory)
+        return self.daemons[name]
+
+    async def _start_munge(self) -> None:
+        run, socket_path = self.layout.run / "munge", self.layout.munge_socket
+        files = [f"--key-file={run / 'key'}", f"--pid-file={run / 'pid'}", f"--seed-file={run / 'seed'}"]
+        log = f"--log-file={self.layout.log('munge')}"
+        daemon = await self._launch("munged", "--foreground", "--force", f"--socket={socket_path}", *files, log)
+        await daemons.wait_until(lambda: _listens(socket_path), daemon, timeout_seconds=20)
+
+    async def _start_database(self) -> None:
+        password = secrets.token_hex(16)
+        _write(self.layout.configuration.with_name("slurmdbd.conf"), self._slurmdbd_conf(password), mode=0o600)
+        flags = config.mariadb_flags(self.layout, self.programs)
+        await self._first_run(flags, config.mariadb_first_run(self.programs, password))
+        socket_path = self.layout.database_socket
+        network = ["--skip-networking", f"--socket={socket_path}", f"--pid-file={self.layout.run / 'db' / 'pid'}"]
+        daemon = await self._launch("mariadbd", *flags, *network)
+        await daemons.wait_until(lambda: _listens(socket_path), daemon, timeout_seconds=60)
+
+    async def _first_run(self, flags: Sequence[str], statements: str) -> None:
+        argv = [str(self.programs.path("mariadbd")), *flags, "--bootstrap"]
+        code, text = await _capture(argv, self.environment, 120, statements)
+        if code != 0:
+            raise SlurmUnavailable(f"MariaDB's first run ended with {code}: {' | '.join(text.strip().splitlines()[-3:])}")
+
+    def _slurmdbd_conf(self, password: str) -> str:
+        return config.slurmdbd_conf(self.options, self.layout, self.programs, self.ports, password)
+
+    async def _start_slurmdbd(self) -> None:
+        daemon = await self._launch("slurmdbd", "-D", MYSQL_UNIX_PORT=str(self.layout.database_socket))
+        await daemons.wait_until(lambda: _accepts(self.ports.slurmdbd), daemon, timeout_seconds=60)
+
+    async def _start_slurmctld(self) -> None:
+        daemon = await self._launch("slurmctld", "-D", "-f", str(self.layout.configuration))
+        await daemons.wait_until(lambda: _accepts(self.ports.slurmctld), daemon, timeout_seconds=60)
+
+    async def _start_slurmd(self) -> None:
+        step = str(self.programs.path("slurmstepd"))
+        daemon = await self._launch("slurmd", "-D", "-c", "-d", step, "-f", str(self.layout.configuration))
+        await daemons.wait_until(lambda: _accepts(self.ports.slurmd), daemon, timeout_seconds=60)
+
+    async def _node_is_idle(self) -> bool:
+        return (await self.run("sinfo", "--noheader", "--format=%T", check=False)).strip() == "idle"
+
+
+def _prepare(directory: Path, options: SlurmOptions, found: Programs) -> Slurm:
+    directory.mkdir(parents=True, exist_ok=True)
+    directory = directory.resolve()
+    lock = _lock(directory)
+    _clear_leftovers(directory)
+    layout = Layout(directory, Path(tempfile.mkdtemp(prefix="bursar-slurm-", dir="/tmp")))
+    _write(directory / "run.json", json.dumps({"run": str(layout.run)}))
+    ports = Ports(*_free_ports(3))
+    ids = _user_ids(options.users)
+    _make_folders(layout)
+    _write_files(options, layout, found, ports, ids)
+    return Slurm(options, layout, found, ports, ids, _environment(options, layout, found), lock)
+
+
+def _lock(directory: Path) -> IO[str]:
+    handle = (directory / "lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise SlurmUnavailable(f"a throw-away Slurm runs in {directory}: stop it, or give another folder") from error
+    return handle
+
+
+def _clear_leftovers(directory: Path) -> None:
+    try:
+        run = Path(json.loads((directory / "run.json").read_text())["run"])
+    except (OSError, ValueError, KeyError):
+        return
+    if run.name.startswith("bursar-slurm-"):
+        daemons.kill_marked(run)
+        _remove(Layout(directory, run))
+
+
+def _remove(layout: Layout) -> None:
+    for folder in (layout.run, layout.directory / "db", layout.directory / "state"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in ("run.json", "slurm.json"):
+        (layout.directory / name).unlink(missing_ok=True)
+
+
+def _make_folders(layout: Layout) -> None:
+    layout.run.chmod(0o755)
+    for folder, mode in (
+        (layout.run / "etc", 0o755),
+        (layout.run / "munge", 0o755),
+        (layout.run / "dev", 0o755),
+        (layout.run / "db", 0o700),
+        (layout.spool, 0o755),
+        (layout.directory / "db", 0o700),
+        (layout.directory / "state", 0o700),
+        (layout.directory / "log", 0o755),
+    ):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        folder.chmod(mode)
+
+
+def _write_files(options: SlurmOptions, layout: Layout, found: Programs, ports: Ports, ids: Mapping[str, int]) -> None:
+    passwd, group = config.user_tables(list(ids), list(ids.values()))
+    _write(layout.configuration, config.slurm_conf(options, layout, found, ports))
+    _write(layout.configuration.with_name("gres.conf"), config.gres_conf(options, layout))
+    for device in layout.devices(options.gpus):
+        device.touch()
+    _write(layout.passwd, passwd)
+    _write(layout.group, group)
+    _write(layout.hosts, f"127.0.0.1 {config.host_name(options)} localhost\n")
+    key = layout.run / "munge" / "key"
+    key.touch(mode=0o600)
+    key.write_bytes(secrets.token_bytes(1024))
+
+
+def _environment(options: SlurmOptions, layout: Layout, found: Programs) -> dict[str, str]:
+    environment = {
+        "PATH": f"{found.bin}:/usr/bin:/bin",
+        "SLURM_CONF": str(layout.configuration),
+        "LD_PRELOAD": str(found.nss_wrapper),
+        "NSS_WRAPPER_PASSWD": str(layout.passwd),
+        "NSS_WRAPPER_GROUP": str(layout.group),
+        "NSS_WRAPPER_HOSTS": str(layout.hosts),
+        "NSS_WRAPPER_HOSTNAME": config.host_name(options),
+        "LC_ALL": "C",
+        "TZ": "UTC",
+    }
+    return {**environment, "LD_LIBRARY_PATH": found.library_path} if found.library_path else environment
+
+
+def _user_ids(users: Sequence[str]) -> dict[str, int]:
+    taken = {entry.pw_uid for entry in pwd.getpwall()}
+    free = (number for number in range(FIRST_UID, FIRST_UID + 1000) if number not in taken)
+    return dict(zip(dict.fromkeys(users), free, strict=False))
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
+    path.touch(mode=mode)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+async def _listens(path: Path) -> bool:
+    return await _connects(asyncio.open_unix_connection(path))
+
+
+async def _accepts(port: int) -> bool:
+    return await _connects(asyncio.open_connection("127.0.0.1", port))
+
+
+async def _connects(attempt: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:
+    try:
+        _, writer = await attempt
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _capture(
+    argv: Sequence[str], environment: Mapping[str, str], timeout_seconds: float, text: str = ""
+) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(environment),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(text.encode()), timeout_seconds)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    return process.returncode or 0, output.decode(errors="replace")
