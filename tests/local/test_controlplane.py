@@ -21,20 +21,26 @@ async def eventually(holds: Callable[[], Awaitable[bool]], what: str, attempts: 
     pytest.fail(f"never happened: {what}")
 
 
+@pytest.fixture
+def kubectl(bare_controlplane: ControlPlane) -> Kubectl:
+    """Nothing here needs Bursar's kinds."""
+    return bare_controlplane.kubectl
+
+
 def anonymous(plane: ControlPlane) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=plane.url, verify=ssl.create_default_context(cafile=str(plane.ca_file)), trust_env=False)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
-async def test_health_paths_are_open_to_all(controlplane: ControlPlane, path: str) -> None:
-    async with anonymous(controlplane) as client:
+async def test_health_paths_are_open_to_all(bare_controlplane: ControlPlane, path: str) -> None:
+    async with anonymous(bare_controlplane) as client:
         answer = await client.get(path)
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis", "/version", "/api/v1/secrets", "/openapi/v3", "/metrics"])
-async def test_everything_else_is_closed_to_the_unknown(controlplane: ControlPlane, path: str) -> None:
-    async with anonymous(controlplane) as client:
+async def test_everything_else_is_closed_to_the_unknown(bare_controlplane: ControlPlane, path: str) -> None:
+    async with anonymous(bare_controlplane) as client:
         bare = await client.get(path)
         forged = await client.get(path, headers={"Authorization": "Bearer let-me-in"})
     assert bare.status_code == 401

@@ -25,7 +25,8 @@ from bursar_local.kubectl import Kubectl
 from bursar_local.leftovers import DirectoryLock, end_leftovers
 from bursar_local.ports import free_ports, is_free
 from bursar_local.process import Command, Process
-from bursar_local.readiness import Probe, wait_ready
+from bursar_local.readiness import Probe, report_ready
+from bursar_local.state import PartState, Report, State, ignore
 from bursar_local.toolchain import Echo
 
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -36,12 +37,13 @@ _READY_SECONDS = 90.0
 class ControlPlane:
     """A running control plane. Made by `start`, ended by `stop`."""
 
-    def __init__(self, directory: Path, binary: Path, credentials: Credentials, lock: DirectoryLock) -> None:
+    def __init__(self, directory: Path, binary: Path, credentials: Credentials, lock: DirectoryLock, report: Report) -> None:
         self.directory = directory
         self.binary = binary
         self.credentials = credentials
         self.processes: list[Process] = []
         self._lock = lock
+        self._report = report
         self._ports = Ports(0, 0, 0, 0)
 
     @classmethod
@@ -53,6 +55,7 @@ class ControlPlane:
         binary: Path | None = None,
         api_server_arguments: Sequence[str] = (),
         echo: Echo = lambda _: None,
+        report: Report = ignore,
     ) -> "ControlPlane":
         """Start in `directory` (created 0700) and return when every part is ready.
 
@@ -60,11 +63,12 @@ class ControlPlane:
         fails; nothing is left running then.
         """
         directory = private_directory(directory)
-        built = binary or await asyncio.to_thread(ensure_binary, echo)
+        if binary is None:
+            binary = await asyncio.to_thread(ensure_binary, echo)
         lock = DirectoryLock(directory, "controlplane.lock")
         try:
             await asyncio.to_thread(end_leftovers, directory, names=PARTS)
-            plane = cls(directory, built, Credentials.prepare(directory / "pki"), lock)
+            plane = cls(directory, binary, Credentials.prepare(directory / "pki"), lock, report)
             write_private(plane._authentication_file, authentication_configuration(authentication))
             await plane._start_with_retries(api_server_arguments)
         except BaseException:
@@ -91,6 +95,12 @@ class ControlPlane:
     def kubectl(self) -> Kubectl:
         """kubectl as the administrator."""
         return Kubectl(self.binary, self.kubeconfig, self.directory / "kubectl-cache")
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The address of each part by its name."""
+        ports = (self._ports.etcd_client, self._ports.api_server, self._ports.controller_manager)
+        return {name: f"https://127.0.0.1:{port}" for name, port in zip(PARTS, ports, strict=True)}
 
     async def stop(self) -> None:
         """End all parts, the store last, and give the directory free. Idempotent."""
@@ -140,11 +150,14 @@ class ControlPlane:
     async def _start_one(self, command: Command, probe: Probe) -> None:
         process = await Process.start(command, self.directory)
         self.processes.append(process)
-        await wait_ready(process, probe, _READY_SECONDS)
+        await report_ready(process, probe, _READY_SECONDS, self._report)
 
     async def _stop_processes(self) -> None:
         while self.processes:
-            await self.processes[-1].stop()
+            process = self.processes[-1]
+            self._report(PartState(process.name, State.STOPPING))
+            await process.stop()
+            self._report(PartState(process.name, State.ENDED))
             self.processes.pop()
 
     def _choose_ports(self) -> Ports:

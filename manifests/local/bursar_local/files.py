@@ -12,7 +12,7 @@ _IN_CLONE = {
     "rbac": "manifests/rbac",
     "policies": "manifests/policies",
     "controlplane": "manifests/local/controlplane",
-    "slurm": "manifests/local/slurm",
+    "webhook": "manifests/webhook",
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import httpx
 from bursar_local.certificates import KeyPair
 from bursar_local.errors import NotReady
 from bursar_local.process import Process
+from bursar_local.state import PartState, Report, State
 
 _PAUSE_SECONDS = 0.1
 
@@ -24,14 +26,22 @@ class Probe:
     client: KeyPair | None = None
 
 
-async def wait_ready(process: Process, probe: Probe, seconds: float) -> None:
-    """Return once `probe` answers 2xx; PartDied or PortTaken when the part ends, NotReady after `seconds`."""
+async def report_ready(process: Process, probe: Probe, seconds: float, report: Report, others: Sequence[Process] = ()) -> None:
+    """`wait_ready`, reported before and after."""
+    address = probe.url.rpartition("/")[0]
+    report(PartState(process.name, State.STARTING, address, process.log, process.pid))
+    await wait_ready(process, probe, seconds, others)
+    report(PartState(process.name, State.READY, address, process.log, process.pid))
+
+
+async def wait_ready(process: Process, probe: Probe, seconds: float, others: Sequence[Process] = ()) -> None:
+    """Return once `probe` answers 2xx; PartDied (PortTaken) when it or one of `others` ends, NotReady after `seconds`."""
     deadline = time.monotonic() + seconds
     reason = "no answer yet"
     async with _client(probe) as client:
         while time.monotonic() < deadline:
-            if process.return_code is not None:
-                raise process.death()
+            if dead := next((one for one in (process, *others) if one.return_code is not None), None):
+                raise dead.death()
             reason = await _ask(client, probe.url)
             if not reason:
                 return

@@ -1,6 +1,6 @@
 """Runs a command that dies with its launcher: `python tether.py PARENT_PID SIGNAL command…`.
 
-The kernel sends SIGNAL to the command when the launcher ends in whatever way, `kill -9` included. This is a file of its own, run
+The kernel sends SIGNAL to the command when the launcher ends in whatever way, `kill -9` included. This file is run
 by path and not imported: between fork and exec a threaded Python may do next to nothing, and `python -I -S` starts in a few
 milliseconds.
 """

@@ -12,14 +12,20 @@ from bursar_local.kubectl import Kubectl
 
 
 @pytest.fixture(scope="session")
-async def controlplane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
-    """A running control plane (`.kubeconfig`, `.url`, `.ca_file`, `await .kubectl(...)`), stopped at the end of the session."""
+async def bare_controlplane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
+    """A running control plane without Bursar's definitions; the one that `controlplane` adds them to."""
     plane = await ControlPlane.start(tmp_path_factory.mktemp("controlplane"))
     try:
-        await apply_definitions(plane.kubectl, share("crds"))
         yield plane
     finally:
         await plane.stop()
+
+
+@pytest.fixture(scope="session")
+async def controlplane(bare_controlplane: ControlPlane) -> ControlPlane:
+    """A running control plane (`.kubeconfig`, `.url`, `.ca_file`, `await .kubectl(...)`) that serves Bursar's kinds."""
+    await apply_definitions(bare_controlplane.kubectl, share("crds"))
+    return bare_controlplane
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +37,7 @@ def kubectl(controlplane: ControlPlane) -> Kubectl:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the API server, so that `-m "not controlplane"` leaves it out."""
     for item in items:
-        if "controlplane" in getattr(item, "fixturenames", ()):
+        if "bare_controlplane" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.controlplane)
 
 

@@ -1,0 +1,164 @@
+"""The whole local stack: control plane, definitions, manifests and parts; started in order, ended in reverse."""
+
+import asyncio
+from pathlib import Path
+
+from bursar_local import parts
+from bursar_local.authentication import AuthenticationIssuer
+from bursar_local.certificates import Authority, KeyPair
+from bursar_local.controlplane import ControlPlane
+from bursar_local.crds import apply_definitions
+from bursar_local.endpoints import Endpoints, Part
+from bursar_local.errors import NotReady, PartDied, PortTaken
+from bursar_local.files import share, write_private
+from bursar_local.identity import wait_until_accepted
+from bursar_local.kubeconfigs import cluster_entry, service_account_kubeconfig
+from bursar_local.kubectl import Kubectl
+from bursar_local.layout import Layout, StackPorts
+from bursar_local.manifests import apply_manifests
+from bursar_local.process import Command, Process
+from bursar_local.readiness import Probe, report_ready
+from bursar_local.state import PartState, Report, State
+from bursar_local.toolchain import Echo
+
+_ATTEMPTS = 3
+_READY_SECONDS = 90.0
+_SECRET_SECONDS = 60.0
+_PAUSE_SECONDS = 0.25
+
+
+class Stack:
+    """Starts and ends everything. `kubeconfig` names a cluster to use instead of an own control plane."""
+
+    def __init__(self, layout: Layout, binary: Path, *, kubeconfig: Path | None, report: Report, echo: Echo) -> None:
+        self.layout = layout
+        self._binary = binary
+        self._foreign = kubeconfig
+        self._report = report
+        self._echo = echo
+        self._plane: ControlPlane | None = None
+        self._own: list[Process] = []
+        self._addresses: dict[str, str] = {}
+
+    @property
+    def processes(self) -> list[Process]:
+        """Every process that runs, in the order of their start."""
+        return [*(self._plane.processes if self._plane else []), *self._own]
+
+    async def start(self, supervisor: int) -> Endpoints:
+        """Start all and return the endpoints when every part is ready; on an error everything is ended again."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._start_once(supervisor)
+            except PortTaken:
+                # Somebody took a port between our look and the part's bind: the next round chooses anew.
+                await self.stop()
+                if attempt == _ATTEMPTS:
+                    raise
+            except BaseException:
+                await self.stop()
+                raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def stop(self) -> None:
+        """End everything in reverse order. Idempotent."""
+        Endpoints.path(self.layout.directory).unlink(missing_ok=True)
+        while self._own:
+            process = self._own[-1]
+            self._report(PartState(process.name, State.STOPPING))
+            await process.stop()
+            self._report(PartState(process.name, State.ENDED))
+            self._own.pop()
+        if self._plane:
+            await self._plane.stop()
+            self._plane = None
+
+    async def first_death(self) -> PartDied:
+        """Wait until some part ends by itself; how it ended."""
+        waits = {asyncio.create_task(process.wait()): process for process in self.processes}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        process = waits[done.pop()]
+        self._report(PartState(process.name, State.DIED))
+        return process.death()
+
+    async def _start_once(self, supervisor: int) -> Endpoints:
+        ports = self.layout.choose_ports()
+        authority = Authority.load_or_create(self.layout.pki, "ca")
+        server = authority.issue_server("gateway")
+        kubectl = await self._cluster(ports, authority)
+        self._echo("Applying definitions, roles, policies and the webhook configuration")
+        await apply_definitions(kubectl, share("crds"))
+        await apply_manifests(kubectl, parts.webhooks_url(ports))
+        for account in parts.SERVICE_ACCOUNTS:
+            await service_account_kubeconfig(kubectl, self.layout.kubeconfig(account), parts.SYSTEM_NAMESPACE, account)
+        await self._parts(kubectl, ports, authority, server)
+        endpoints = await self._endpoints(kubectl, ports, authority, supervisor)
+        endpoints.write()
+        return endpoints
+
+    async def _cluster(self, ports: StackPorts, authority: Authority) -> Kubectl:
+        if self._foreign:
+            self._echo(
+                f"Using the cluster of {self._foreign}. Its API server must trust the users' issuer for their writes to pass"
+            )
+            return Kubectl(self._binary, self._foreign, self.layout.directory / "kubectl-cache")
+        issuer = AuthenticationIssuer(parts.issuer_url(ports), authority.certificate_file.read_text())
+        self._plane = await ControlPlane.start(
+            self.layout.control_plane, authentication=issuer, binary=self._binary, report=self._report
+        )
+        return self._plane.kubectl
+
+    async def _parts(self, kubectl: Kubectl, ports: StackPorts, authority: Authority, server: KeyPair) -> None:
+        trusted = authority.certificate_file
+        await self._start_part(parts.operator(self.layout, ports), Probe(f"{parts.operator_url(ports)}/readyz"))
+        webhook_trust = await self._webhook_authority(kubectl)
+        await self._start_part(parts.webhooks(self.layout, ports), Probe(f"{parts.webhooks_url(ports)}/readyz", webhook_trust))
+        await self._start_part(
+            parts.gateway(self.layout, ports, server, trusted), Probe(f"{parts.gateway_url(ports)}/readyz", trusted)
+        )
+        if self._plane:
+            secret = self.layout.identity_secret.read_text()
+            await wait_until_accepted(parts.issuer_url(ports), trusted, self._plane, self.layout.users[0], secret)
+
+    async def _start_part(self, command: Command, probe: Probe) -> None:
+        process = await Process.start(command, self.layout.directory)
+        self._own.append(process)
+        self._addresses[process.name] = probe.url.rpartition("/")[0]
+        await report_ready(process, probe, _READY_SECONDS, self._report, self.processes)
+
+    async def _webhook_authority(self, kubectl: Kubectl) -> Path:
+        """The authority that the operator made for the webhook, as a file, once it is there."""
+        for _ in range(int(_SECRET_SECONDS / _PAUSE_SECONDS)):
+            if died := next((process for process in self.processes if process.return_code is not None), None):
+                raise died.death()
+            secret = ("get", "secret", parts.WEBHOOK_SECRET, f"--namespace={parts.SYSTEM_NAMESPACE}")
+            answer = await kubectl(*secret, "-o", 'go-template={{index .data "ca.crt" | base64decode}}', check=False)
+            if answer.return_code == 0 and "BEGIN CERTIFICATE" in answer.stdout:
+                return write_private(self.layout.pki / "webhook-ca.crt", answer.stdout)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        reason = f"the operator made no Secret {parts.SYSTEM_NAMESPACE}/{parts.WEBHOOK_SECRET}"
+        raise NotReady("webhooks", _SECRET_SECONDS, reason, self._own[-1].log)
+
+    async def _endpoints(self, kubectl: Kubectl, ports: StackPorts, authority: Authority, supervisor: int) -> Endpoints:
+        entry = await cluster_entry(kubectl)
+        addresses = dict(self._addresses)
+        if self._plane:
+            addresses |= self._plane.addresses
+        return Endpoints(
+            directory=self.layout.directory,
+            kubeconfig=kubectl.kubeconfig,
+            kubectl=tuple(kubectl.argv),
+            apiserver=entry.url,
+            gateway=parts.gateway_url(ports),
+            ca=authority.certificate_file,
+            issuer=parts.issuer_url(ports),
+            dev_identity_secret=self.layout.identity_secret,
+            users=self.layout.users,
+            ledger=self.layout.ledger_url,
+            supervisor=supervisor,
+            parts=tuple(Part(name=one.name, pid=one.pid, address=addresses[one.name], log=one.log) for one in self.processes),
+        )
