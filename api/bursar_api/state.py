@@ -1,0 +1,60 @@
+"""What a request finds: caches of the API server, the ledger, the token check. Built once per process, no globals."""
+
+from dataclasses import dataclass
+
+from bursar_api.access import Access
+from bursar_api.identity.tokens import Verifier
+from bursar_kube import resources
+from bursar_kube.client import Kube
+from bursar_kube.informer import Informer
+from bursar_ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """Informers over the five kinds; read-only copies of the API server."""
+
+    clusters: Informer
+    projects: Informer
+    memberships: Informer
+    pools: Informer
+    allocations: Informer
+
+    @classmethod
+    def over(cls, kube: Kube) -> "Caches":
+        """Informers that are not started yet."""
+        return cls(
+            Informer(kube, resources.CLUSTERS),
+            Informer(kube, resources.PROJECTS),
+            Informer(kube, resources.MEMBERSHIPS),
+            Informer(kube, resources.QUOTAPOOLS),
+            Informer(kube, resources.ALLOCATIONS),
+        )
+
+    def all(self) -> tuple[Informer, ...]:
+        """Every one."""
+        return (self.clusters, self.projects, self.memberships, self.pools, self.allocations)
+
+    async def start(self) -> None:
+        """Start all and wait until each has its first full list."""
+        for informer in self.all():
+            await informer.start()
+        for informer in self.all():
+            await informer.synced()
+
+    async def stop(self) -> None:
+        """Stop all."""
+        for informer in self.all():
+            await informer.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything an endpoint may use."""
+
+    kube: Kube
+    caches: Caches
+    ledger: Ledger
+    verifier: Verifier
+    access: Access
+    development: bool = False
