@@ -24,7 +24,7 @@ from bursar_crds.common import (
 )
 from bursar_crds.instants import Instant
 from bursar_crds.policies import CarryOver, Debt, GateName, Grace, Recurrence, Requester, Threshold, Tranche
-from bursar_crds.rules import Atomic, ListMap, ListSet, rule, transition
+from bursar_crds.rules import Atomic, Fixed, ListMap, ListSet, rule
 
 StatusPercent = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE)]
 
@@ -43,14 +43,16 @@ class EnforcementLevel(StrEnum):
 class AllocationSpec(Model):
     """What an allocator gives to the project."""
 
-    cluster_ref: Annotated[ClusterReference, Field(description="Cluster whose hours these are. Never changes.")]
-    pool_ref: (
-        Annotated[
-            PoolReference,
-            Field(description="Pool to draw on. Never changes. Absent: the one that covers the period and admits the project."),
-        ]
-        | None
-    ) = None
+    cluster_ref: Annotated[
+        ClusterReference,
+        Fixed("an allocation stays on its cluster; make another one"),
+        Field(description="Cluster whose hours these are. Never changes."),
+    ]
+    pool_ref: Annotated[
+        PoolReference | None,
+        Fixed("an allocation stays with its pool; make another one"),
+        Field(description="Pool to draw on. Never changes. Absent: the one that covers the period and admits the project."),
+    ] = None
     period: Annotated[Period, Field(description="When the hours may be used.")]
     resources: Annotated[
         tuple[AllocationHours, ...],
@@ -90,7 +92,11 @@ class AllocationSpec(Model):
     stop_policy: Annotated[StopPolicy, Field(description="What happens to jobs when the hours are gone. Default: None.")] = (
         StopPolicy.NONE
     )
-    requested_by: Annotated[Requester, Field(description="Who asked; stamped on create, never changes.")] | None = None
+    requested_by: Annotated[
+        Requester | None,
+        Fixed("requestedBy says who asked and never changes; leave it as it is"),
+        Field(description="Who asked; stamped on create, never changes."),
+    ] = None
 
     @rule(
         "!has(self.perMember) || self.perMember.all(m, self.resources.exists(r, r.name == m.name))",
@@ -109,27 +115,6 @@ class AllocationSpec(Model):
     def tranches_are_whole(self) -> bool:
         """Twin of the CEL rule."""
         return self.tranches is None or sum(item.percent for item in self.tranches) == 100
-
-    @transition(
-        "self.clusterRef == oldSelf.clusterRef", "an allocation stays on its cluster; make another one", at="clusterRef"
-    )
-    def cluster_stays(self, old: "AllocationSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.cluster_ref == old.cluster_ref
-
-    @transition("self.?poolRef == oldSelf.?poolRef", "an allocation stays with its pool; make another one", at="poolRef")
-    def pool_stays(self, old: "AllocationSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.pool_ref == old.pool_ref
-
-    @transition(
-        "self.?requestedBy == oldSelf.?requestedBy",
-        "requestedBy says who asked and never changes; leave it as it is",
-        at="requestedBy",
-    )
-    def requester_stays(self, old: "AllocationSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.requested_by == old.requested_by
 
 
 class Window(StatusModel):
@@ -168,8 +153,8 @@ class AllocationStatus(StatusModel):
     available: Annotated[BalanceList, Field(description="Hours left, rounded down; below zero when overdrawn.")] = ()
     used_percent: Annotated[StatusPercent, Field(description="Most used resource, used of granted.")] | None = None
     coverage_percent: Annotated[StatusPercent, Field(description="How much of the window the usage covers.")] | None = None
-    projected_exhaustion: Annotated[Instant, Field(description="When the hours run out at the present rate.")] | None = None
-    usage_as_of: Annotated[Instant, Field(description="Up to when usage is complete.")] | None = None
+    projected_exhaustion: Annotated[Instant | None, Field(description="When the hours run out at the present rate.")] = None
+    usage_as_of: Annotated[Instant | None, Field(description="Up to when usage is complete.")] = None
     account: Annotated[str, Field(max_length=32, description="Account at the scheduler.")] | None = None
     enforcement: Annotated[EnforcementLevel, Field(description="The strongest action in force.")] | None = None
 

@@ -194,7 +194,7 @@ class AgentKey(StatusModel):
     """A key that an agent of this cluster signs with."""
 
     key: Annotated[str, Field(min_length=1, max_length=256, description="Ed25519 public key, base64url.")]
-    enrolled_at: Annotated[Instant, Field(description="When the key was enrolled.")] | None = None
+    enrolled_at: Annotated[Instant | None, Field(description="When the key was enrolled.")] = None
 
 
 class ClusterAgentStatus(StatusModel):
@@ -218,8 +218,8 @@ class ClusterAgentStatus(StatusModel):
     observed_generation: (
         Annotated[Counter, Field(description="Generation that the agent has applied and read back.")] | None
     ) = None
-    usage_watermark: Annotated[Instant, Field(description="Up to when usage is complete.")] | None = None
-    last_seen: Annotated[Instant, Field(description="When the agent last called.")] | None = None
+    usage_watermark: Annotated[Instant | None, Field(description="Up to when usage is complete.")] = None
+    last_seen: Annotated[Instant | None, Field(description="When the agent last called.")] = None
 
 
 class ClusterStatus(StatusModel):

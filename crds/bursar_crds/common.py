@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema
 
 from bursar_crds import names
 from bursar_crds.instants import Instant, QuarterHour
-from bursar_crds.rules import VALIDATIONS, FieldRule, ListMap, Rule, Transition, broken, is_stored, rule
+from bursar_crds.rules import VALIDATIONS, FieldRule, Fixed, ListMap, Rule, Transition, broken, is_stored, rule
 
 # 90,000 allocations of this size still add up to less than 2^53, the largest sum every JSON reader keeps exactly.
 MAX_HOURS: Final = 100_000_000_000
@@ -31,7 +31,7 @@ class Model(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         from_attributes=True,
-        ignored_types=(Rule, Transition),
+        ignored_types=(Rule,),
     )
 
     _rules: ClassVar[tuple[Rule[Any], ...]] = ()
@@ -41,7 +41,13 @@ class Model(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         """Collect the rules declared in the class, in the order they stand there."""
         cls._rules = (*cls._rules, *(item for item in vars(cls).values() if isinstance(item, Rule)))
-        cls._transitions = (*cls._transitions, *(item for item in vars(cls).values() if isinstance(item, Transition)))
+        cls._transitions = tuple(
+            item
+            for attribute, field in cls.model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Fixed)
+            for item in mark.transitions(attribute, field.alias or attribute, optional=not field.is_required())
+        )
 
     @classmethod
     def rules(cls) -> tuple[Rule[Any], ...]:
@@ -65,7 +71,7 @@ class Model(BaseModel):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Add the CEL side of the rules to the schema."""
         described = handler.resolve_ref_schema(handler(schema))
-        entries = [item.schema() for item in cls._rules] + [item.schema() for item in cls._transitions]
+        entries = [item.schema() for item in cls._rules] + [item.schema() for item in cls._transitions if not item.inner]
         if entries:
             described[VALIDATIONS] = entries
         return described

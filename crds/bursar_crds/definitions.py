@@ -127,7 +127,7 @@ def object_schema(info: KindInfo) -> Schema:
         isinstance(spec, type) and issubclass(spec, BaseModel) and isinstance(status, type) and issubclass(status, BaseModel)
     ):
         raise TypeError(f"the model of {info.kind} has no plain spec and status")
-    rules = [item.schema() for item in info.model.rules()] + [item.schema() for item in info.model.transitions()]
+    rules = [item.schema() for item in info.model.rules()]
     schema: Schema = {
         "description": (info.model.__doc__ or "").strip(),
         "type": "object",

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bursar_crds.common import Conditions, Counter, Model, Resource, StatusModel, UserName
 from bursar_crds.instants import Instant
-from bursar_crds.rules import transition
+from bursar_crds.rules import Fixed
 
 
 class Role(StrEnum):
@@ -22,18 +22,13 @@ class Role(StrEnum):
 class MembershipSpec(Model):
     """Who belongs to the project, as what and until when."""
 
-    user: Annotated[UserName, Field(description="Name that the scheduler knows (the Unix name). Never changes.")]
+    user: Annotated[
+        UserName,
+        Fixed("a Membership is of one person; delete it and make another"),
+        Field(description="Name that the scheduler knows (the Unix name). Never changes."),
+    ]
     role: Annotated[Role, Field(description="Owners and managers run the project, members compute, viewers read.")]
-    until: Annotated[Instant, Field(description="When the membership ends. Absent: it does not.")] | None = None
-
-    @transition(
-        "self.user == oldSelf.user",
-        "a Membership is of one person; delete it and make another",
-        at="user",
-    )
-    def user_stays(self, old: "MembershipSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.user == old.user
+    until: Annotated[Instant | None, Field(description="When the membership ends. Absent: it does not.")] = None
 
 
 class MembershipStatus(StatusModel):

@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue
 
 from bursar_crds import names
 from bursar_crds.common import AccountName, Conditions, Counter, Model, Resource, StatusModel, StopPolicy, UserName
-from bursar_crds.rules import FieldRule, rule, transition
+from bursar_crds.rules import FieldRule, Fixed, rule
 
 
 def _is_free_account(account: str) -> bool:
@@ -22,55 +22,36 @@ class ProjectSpec(Model):
     """What a platform administrator says of the project."""
 
     display_name: Annotated[str, Field(max_length=128, description="Name for people.")] | None = None
-    account: (
+    account: Annotated[
         Annotated[
             AccountName,
             FieldRule("self != 'root'", "root is the scheduler's own account; choose another name", _is_free_account),
-            Field(description="Account at every scheduler. Never changes. Default: the name of this object."),
         ]
-        | None
-    ) = None
+        | None,
+        Fixed("the account carries the project's use and never changes; make another Project"),
+        Field(description="Account at every scheduler. Never changes. Default: the name of this object."),
+    ] = None
     owner: Annotated[UserName, Field(description="User who owns the project; the operator makes the first Membership.")]
-    namespace: (
+    namespace: Annotated[
         Annotated[
             str,
-            Field(
-                pattern=names.LABEL_PATTERN,
-                max_length=63,
-                description="Namespace of the project. Never changes. Default: project- and the name of this object.",
-            ),
+            Field(pattern=names.LABEL_PATTERN, max_length=63),
             FieldRule(
                 "!self.startsWith('kube-') && !(self in ['default', 'bursar-system'])",
                 "the namespace belongs to the system; choose another one or leave the field out",
                 _is_free_namespace,
             ),
         ]
-        | None
-    ) = None
+        | None,
+        Fixed("the namespace holds the project's objects and never changes; make another Project"),
+        Field(description="Namespace of the project. Never changes. Default: project- and the name of this object."),
+    ] = None
     field_of_science: Annotated[str, Field(max_length=128, description="Field of science, for reports.")] | None = None
     organisation: Annotated[str, Field(max_length=256, description="Organisation, for reports.")] | None = None
     description: Annotated[str, Field(max_length=4096, description="What the project is about.")] | None = None
     stop_policy: Annotated[
         StopPolicy, Field(description="What happens to the project's jobs when work has to stop. Default: None.")
     ] = StopPolicy.NONE
-
-    @transition(
-        "self.?account == oldSelf.?account",
-        "the account carries the project's use and never changes; make another Project",
-        at="account",
-    )
-    def account_stays(self, old: "ProjectSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.account == old.account
-
-    @transition(
-        "self.?__namespace__ == oldSelf.?__namespace__",
-        "the namespace holds the project's objects and never changes; make another Project",
-        at="namespace",
-    )
-    def namespace_stays(self, old: "ProjectSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.namespace == old.namespace
 
 
 class ProjectStatus(StatusModel):

@@ -19,7 +19,7 @@ from bursar_crds.common import (
     Resource,
     StatusModel,
 )
-from bursar_crds.rules import Atomic, ListMap, ListSet, rule, transition
+from bursar_crds.rules import Atomic, Fixed, ListMap, ListSet, rule
 
 MAX_INTENTS = 256
 
@@ -27,10 +27,16 @@ MAX_INTENTS = 256
 class QuotaPoolSpec(Model):
     """What an allocator puts into the pool."""
 
-    cluster_ref: Annotated[ClusterReference, Field(description="Cluster whose hours these are. Never changes.")]
-    parent_ref: (
-        Annotated[PoolReference, Field(description="Pool that this one draws on. Never changes. Absent: a root pool.")] | None
-    ) = None
+    cluster_ref: Annotated[
+        ClusterReference,
+        Fixed("a pool stays with its cluster; make another pool"),
+        Field(description="Cluster whose hours these are. Never changes."),
+    ]
+    parent_ref: Annotated[
+        PoolReference | None,
+        Fixed("a pool stays below its parent; make another pool"),
+        Field(description="Pool that this one draws on. Never changes. Absent: a root pool."),
+    ] = None
     period: Annotated[Period, Field(description="When the hours may be used.")]
     resources: Annotated[
         tuple[PoolHours, ...],
@@ -66,16 +72,6 @@ class QuotaPoolSpec(Model):
     def caps_are_of_resources(self) -> bool:
         """Twin of the CEL rule."""
         return {item.name for item in self.per_project} <= {item.name for item in self.resources}
-
-    @transition("self.clusterRef == oldSelf.clusterRef", "a pool stays with its cluster; make another pool", at="clusterRef")
-    def cluster_stays(self, old: "QuotaPoolSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.cluster_ref == old.cluster_ref
-
-    @transition("self.?parentRef == oldSelf.?parentRef", "a pool stays below its parent; make another pool", at="parentRef")
-    def parent_stays(self, old: "QuotaPoolSpec") -> bool:
-        """Twin of the CEL rule."""
-        return self.parent_ref == old.parent_ref
 
     def admits(self, project: str) -> bool:
         """Whether the project may draw from this pool."""

@@ -1,7 +1,7 @@
 """Rules that the API server checks as CEL and Python checks as its twin, each declared beside the fields it binds.
 
-`@rule` and `@transition` turn a method of a model into a rule of its object; `FieldRule`, `ListMap`, `ListSet` and `ATOMIC`
-are metadata for `Annotated`. The generator reads the CEL text from the same place that validation reads the twin.
+`@rule` turns a method of a model into a rule of its object; `FieldRule`, `Fixed`, `ListMap`, `ListSet` and `Atomic` are
+metadata for `Annotated`. The generator reads the CEL text from the same place that validation reads the twin.
 An object that the API server has stored already is read with `context={"stored": True}`: its rules were checked then.
 """
 
@@ -41,16 +41,54 @@ class Rule(Generic[M]):
 
 @dataclass(frozen=True)
 class Transition(Generic[M]):
-    """One CEL rule over the new and the old state of one object."""
+    """One CEL rule over the new and the old state of one object; an `inner` one stands in the schema of the field `at`."""
 
     cel: str
     message: str
     holds: Callable[[M, M], bool]
     at: str = ""
+    inner: bool = False
 
     def schema(self) -> JsonSchemaValue:
         """The entry of `x-kubernetes-validations`."""
-        return _entry(self.cel, self.message, self.at)
+        return _entry(self.cel, self.message, "" if self.inner else self.at)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A field that never changes, is never added and never taken away after the object is made.
+
+    The presence and the value are two rules, because the API server cannot bound the cost of comparing optionals.
+    """
+
+    message: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return _extend(handler(schema), {VALIDATIONS: [_entry(_SAME, self.message, "")]})
+
+    def transitions(self, attribute: str, alias: str, *, optional: bool) -> tuple[Transition[Any], ...]:
+        """The rules of the model that has the field."""
+        value = Transition[Any](_SAME, self.message, lambda new, old: _same(attribute, new, old), alias, inner=True)
+        if not optional:
+            return (value,)
+        escaped = f"__{alias}__" if alias in _CEL_WORDS else alias
+        cel = f"has(self.{escaped}) == has(oldSelf.{escaped})"
+        return Transition[Any](cel, self.message, lambda new, old: _both(attribute, new, old), alias), value
+
+
+_SAME: Final = "self == oldSelf"
+_CEL_WORDS: Final = frozenset(
+    {"namespace", "package", "import", "return", "in", "as", "for", "if", "else", "while", "function"}
+)
+
+
+def _both(attribute: str, new: object, old: object) -> bool:
+    return (getattr(new, attribute) is None) == (getattr(old, attribute) is None)
+
+
+def _same(attribute: str, new: object, old: object) -> bool:
+    after, before = getattr(new, attribute), getattr(old, attribute)
+    return after is None or before is None or bool(after == before)
 
 
 def _entry(cel: str, message: str, at: str) -> JsonSchemaValue:
@@ -61,11 +99,6 @@ def _entry(cel: str, message: str, at: str) -> JsonSchemaValue:
 def rule(cel: str, message: str, *, at: str = "") -> Callable[[Callable[[M], bool]], Rule[M]]:
     """Declare the decorated method as the Python twin of `cel`."""
     return lambda twin: Rule(cel, message, twin, at)
-
-
-def transition(cel: str, message: str, *, at: str = "") -> Callable[[Callable[[M, M], bool]], Transition[M]]:
-    """Declare the decorated method (new, old) as the Python twin of `cel` with `oldSelf`."""
-    return lambda twin: Transition(cel, message, twin, at)
 
 
 def broken(failures: Sequence[Rule[Any]]) -> PydanticCustomError:
