@@ -1,0 +1,303 @@
+"""A local copy of one kind that follows the API server: WatchList into a store, resumed for ever.
+
+A broken, silent or expired watch is normal. The copy keeps answering while it is being mended; `last_event_age` says how old
+it may be. Subscribers see each change at least once and must not depend on seeing every step in between.
+"""
+
+import asyncio
+import gc
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
+
+import structlog
+
+from bursar_kube.client import SILENCE_SECONDS, WATCH_SECONDS, Events, Kube, Obj
+from bursar_kube.errors import Gone, Invalid, KubeError
+from bursar_kube.resources import ResourceType
+from bursar_kube.store import Held, Index, Key, Store
+
+T = TypeVar("T")
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+Callback = Callable[[EventType, T | None, T | None], None]
+"""Called with the type, the object before (None when added) and the object now (None when deleted)."""
+
+INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+_FIRST_BACKOFF = 0.2
+_LAST_BACKOFF = 10.0
+_LOG = structlog.get_logger("bursar.informer")
+
+
+class Informer(Generic[T]):
+    """Holds every object of `rt`, each as a dict without managedFields or as what `transform` makes of it.
+
+    `indices` maps names to functions that give the keys of an object, for `by_index`.
+    """
+
+    @overload
+    def __init__(
+        self: "Informer[Obj]",
+        kube: Kube,
+        rt: ResourceType,
+        namespace: str | None = None,
+        *,
+        transform: None = None,
+        indices: Mapping[str, Index[Obj]] | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        watch_seconds: int = WATCH_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Informer[T]",
+        kube: Kube,
+        rt: ResourceType,
+        namespace: str | None = None,
+        *,
+        transform: Callable[[Obj], T],
+        indices: Mapping[str, Index[T]] | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        watch_seconds: int = WATCH_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        kube: Kube,
+        rt: ResourceType,
+        namespace: str | None = None,
+        *,
+        transform: Callable[[Obj], Any] | None = None,
+        indices: Mapping[str, Index[Any]] | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        watch_seconds: int = WATCH_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self.rt = rt
+        self._kube = kube
+        self._namespace = namespace
+        self._transform: Callable[[Obj], Any] = transform or _as_it_is
+        self._store: Store[T] = Store(indices or {})
+        self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        self._watch_seconds = watch_seconds
+        self._silence_seconds = silence_seconds
+        self._callbacks: list[Callback[T]] = []
+        self._version: str | None = None
+        self._streams_lists = True
+        self._synced = asyncio.Event()
+        self._heard: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.last_error: KubeError | None = None
+
+    async def start(self) -> None:
+        """Begin to follow; returns at once, `synced` waits for the first full copy."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"informer {self.rt.plural}")
+
+    async def stop(self) -> None:
+        """Stop following; the copy stays readable."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        await self.synced()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def synced(self, timeout: float | None = None) -> None:
+        """Wait for the first full copy; TimeoutError after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            await self._synced.wait()
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether there is a full copy."""
+        return self._synced.is_set()
+
+    @property
+    def last_event_age(self) -> float:
+        """Seconds since the API server last said anything; it speaks once a minute when nothing changes."""
+        return float("inf") if self._heard is None else time.monotonic() - self._heard
+
+    def get(self, namespace: str | None, name: str) -> T | None:
+        """One object; `namespace` is None or "" for kinds of the whole cluster."""
+        held = self._store.get((namespace or "", name))
+        return None if held is None else held.item
+
+    def version(self, namespace: str | None, name: str) -> str | None:
+        """The resource version that the copy has of an object, to compare with one's own writes for equality."""
+        held = self._store.get((namespace or "", name))
+        return None if held is None else held.version
+
+    def items(self) -> list[T]:
+        """Every object."""
+        return list(self._store)
+
+    def by_index(self, index: str, key: Hashable) -> list[T]:
+        """The objects under `key` of an index."""
+        return self._store.by_index(index, key)
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def subscribe(self, callback: Callback[T]) -> None:
+        """Call back on every change; what is there already is ADDED at once."""
+        self._callbacks.append(callback)
+        if self.is_synced:
+            for item in self._store:
+                self._call(callback, "ADDED", None, item)
+
+    async def _run(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while True:
+            began = time.monotonic()
+            wait = 0.0
+            try:
+                await self._follow()
+                self.last_error = None
+            except Gone:
+                self._version = None
+            except KubeError as error:
+                wait = self._after_error(error)
+            except Exception:
+                _LOG.exception("the copy cannot follow; it begins anew", kind=self.rt.kind)
+                self._version = None
+            if time.monotonic() - began > _LAST_BACKOFF:
+                backoff = _FIRST_BACKOFF
+            await asyncio.sleep(max(wait, backoff * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
+            backoff = min(backoff * 2, _LAST_BACKOFF)
+
+    def _after_error(self, error: KubeError) -> float:
+        if isinstance(error, Invalid) and self._version is None and self._streams_lists:
+            self._streams_lists = False  # an API server without WatchList
+            return 0.0
+        self.last_error = error
+        _LOG.warning("watch broken", kind=self.rt.kind, error=str(error))
+        return error.retry_after or 0.0
+
+    async def _follow(self) -> None:
+        """One watch, from the first object or from where the last one ended, until the server ends it."""
+        if self._version is None and not self._streams_lists:
+            await self._list()
+        with ExitStack() as loading:
+            fresh: dict[Key, Held[T]] | None = None
+            if self._version is None:
+                fresh = {}
+                loading.enter_context(_collector_paused())
+            async for batch in self._watch():
+                self._heard = time.monotonic()
+                changes = batch if fresh is None else self._load(fresh, batch)
+                if changes is not None:
+                    fresh = None
+                    loading.close()
+                    self._apply(changes)
+
+    def _watch(self) -> AsyncIterator[Events]:
+        return self._kube.watch(
+            self.rt,
+            self._namespace,
+            resource_version=self._version,
+            seconds=self._watch_seconds,
+            silence_seconds=self._silence_seconds,
+            **self._selectors,
+        )
+
+    def _load(self, fresh: dict[Key, Held[T]], batch: Events) -> Events | None:
+        """Collect a first copy; what came after its end, or None while there is more to come."""
+        for position, (kind, obj) in enumerate(batch):
+            if kind == "DELETED":
+                fresh.pop(_key(obj), None)
+            elif kind != "BOOKMARK":
+                fresh[_key(obj)] = self._held(obj)
+            elif INITIAL_EVENTS_END in obj["metadata"].get("annotations", {}):
+                self._replace(fresh, obj["metadata"]["resourceVersion"])
+                return batch[position + 1 :]
+        return None
+
+    async def _list(self) -> None:
+        with _collector_paused():
+            items, version = await self._kube.list_versioned(self.rt, self._namespace, **self._selectors)
+            self._replace({_key(obj): self._held(obj) for obj in items}, version)
+
+    def _held(self, obj: Obj) -> Held[T]:
+        metadata = obj["metadata"]
+        metadata.pop("managedFields", None)
+        return Held(metadata["resourceVersion"], self._transform(obj))
+
+    def _replace(self, fresh: Mapping[Key, Held[T]], version: str) -> None:
+        """Take a full copy for the present one and tell subscribers the difference."""
+        for key in self._store.keys() - fresh.keys():
+            self._remove(key, None)
+        for key, held in fresh.items():
+            self._put(key, held)
+        self._heard = time.monotonic()
+        self._version = version
+        self._synced.set()
+
+    def _apply(self, batch: Events) -> None:
+        for kind, obj in batch:
+            if kind == "DELETED":
+                self._remove(_key(obj), self._held(obj))
+            elif kind != "BOOKMARK":
+                self._put(_key(obj), self._held(obj))
+            self._version = obj["metadata"]["resourceVersion"]
+
+    def _put(self, key: Key, held: Held[T]) -> None:
+        before = self._store.get(key)
+        if before is not None and before.version == held.version:
+            return
+        self._store.put(key, held)
+        self._tell("ADDED" if before is None else "MODIFIED", None if before is None else before.item, held.item)
+
+    def _remove(self, key: Key, last: Held[T] | None) -> None:
+        before = self._store.get(key)
+        if before is not None:
+            self._store.remove(key)
+            self._tell("DELETED", last.item if last is not None else before.item, None)
+
+    def _tell(self, kind: EventType, old: T | None, new: T | None) -> None:
+        for callback in self._callbacks:
+            self._call(callback, kind, old, new)
+
+    def _call(self, callback: Callback[T], kind: EventType, old: T | None, new: T | None) -> None:
+        try:
+            callback(kind, old, new)
+        except Exception:
+            _LOG.exception("a subscriber failed", kind=self.rt.kind, event=kind)
+
+
+def _key(obj: Obj) -> Key:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _as_it_is(obj: Obj) -> Obj:
+    return obj
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Parsing a full copy takes twice as long while the garbage collector looks at it again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
