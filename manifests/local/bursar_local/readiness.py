@@ -62,6 +62,6 @@ def _client(probe: Probe) -> httpx.AsyncClient:
 async def _ask(client: httpx.AsyncClient, url: str) -> str:
     try:
         answer = await client.get(url)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OSError) as error:
         return str(error) or type(error).__name__
     return "" if answer.is_success else f"{url} answered {answer.status_code}: {answer.text[:300]}"
