@@ -1,0 +1,21 @@
+"""What the entry point group `bursar.schedulers` holds for Slurm."""
+
+from pathlib import Path
+
+from bursar_agent.schedulers.slurm.commands import Commands
+from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
+from bursar_agent.schedulers.slurm.settings import SlurmSettings
+
+
+class SlurmPlugin:
+    """The plug-in `slurm`."""
+
+    name = "slurm"
+    settings = SlurmSettings
+
+    def connect(self, settings: SlurmSettings, state_directory: Path) -> SlurmScheduler:
+        """A scheduler for validated settings; Slurm keeps all state, so `state_directory` is not used."""
+        return SlurmScheduler(settings, Commands(settings))
+
+
+PLUGIN = SlurmPlugin()

@@ -1,0 +1,49 @@
+"""Read-back: what of a change does Slurm not show yet? Pure; exit codes play no part in it."""
+
+from collections.abc import Callable, Mapping
+
+from bursar_agent.schedulers.base import AccountChange, AccountView, Reading
+
+NO_LIMIT = -1
+
+
+def unproven(change: AccountChange, view: AccountView | None) -> str:
+    """The first thing that Slurm shows otherwise, or ""."""
+    if view is None:
+        return "the account is not there"
+    return (
+        _parent(change, view)
+        or _amounts("limit", change.limits, view, lambda reading: reading.limit)
+        or _amounts("GrpTRESRunMins", change.run_minutes, view, lambda reading: reading.run_minutes_limit)
+        or _amounts("GrpTRES", change.concurrent, view, lambda reading: reading.concurrent_limit)
+        or _hold(change, view)
+        or _members(change, view)
+    )
+
+
+def _parent(change: AccountChange, view: AccountView) -> str:
+    if change.create and change.parent and view.parent != change.parent:
+        return f"its parent is {view.parent}, not {change.parent}"
+    return ""
+
+
+def _amounts(what: str, wanted: Mapping[str, int], view: AccountView, read: Callable[[Reading], int | None]) -> str:
+    for name, amount in wanted.items():
+        shown = read(view.readings.get(name, Reading()))
+        if shown != (None if amount == NO_LIMIT else amount):
+            return f"{what} of {name} is {'none' if shown is None else shown}, not {'none' if amount == NO_LIMIT else amount}"
+    return ""
+
+
+def _hold(change: AccountChange, view: AccountView) -> str:
+    if change.held is None or change.held == view.held:
+        return ""
+    return f"it is {'held' if view.held else 'not held'}"
+
+
+def _members(change: AccountChange, view: AccountView) -> str:
+    if absent := sorted(change.add_members - view.members):
+        return f"not members yet: {', '.join(absent)}"
+    if present := sorted(change.remove_members & view.members):
+        return f"still members: {', '.join(present)}"
+    return ""

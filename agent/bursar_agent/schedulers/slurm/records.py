@@ -1,0 +1,163 @@
+"""Job records: what each attempt of each job held and for how long; a strict parser of `sacct`. Pure.
+
+Allocated amounts count, never requested ones. A job covers `[start, start + elapsed)`: time in suspension is not use.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from bursar_agent.schedulers.base import UNKNOWN_USER
+from bursar_agent.schedulers.slurm import tres
+from bursar_domain.buckets import JobUse
+from bursar_domain.units import HOUR, MINUTE
+
+FIELDS: Final = (
+    "dbindex",
+    "jobidraw",
+    "account",
+    "user",
+    "qos",
+    "start",
+    "end",
+    "elapsedraw",
+    "state",
+    "alloctres",
+    "timelimitraw",
+)
+NO_TIME: Final = frozenset({"", "Unknown", "None", "0"})
+NORMAL_FACTOR: Final = 1000
+
+Trackables = Mapping[str, str]
+"""Bursar's resource to Slurm's TRES."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One attempt; `end` is None while it runs."""
+
+    key: str
+    job_id: str
+    account: str
+    user: str
+    start: int
+    end: int | None
+    elapsed: int
+    state: str
+    held: Mapping[str, int]
+    factor_thousandths: int
+    limit_seconds: int | None
+
+
+def arguments(cluster: str, since: int, until: int | None) -> tuple[str, ...]:
+    """Arguments of sacct for one window; without `until` it ends now. Times are UTC, since TZ is."""
+    end = () if until is None else ("--endtime", _instant(until))
+    shape = ("--clusters", cluster, "--allusers", "--duplicates", "--allocations", "--noheader", "--parsable2", "--noconvert")
+    return (*shape, "--starttime", _instant(since), *end, f"--format={','.join(FIELDS)}")
+
+
+def windows(since: int, now: int, hours: int) -> list[tuple[int, int | None]]:
+    """Consecutive windows from `since`; the last is open."""
+    step = hours * HOUR
+    starts = range(since, max(now, since + 1), step)
+    return [(start, start + step if start + step < now else None) for start in starts]
+
+
+def factor_arguments() -> tuple[str, ...]:
+    """Arguments of sacctmgr for `parse_factors`."""
+    return ("-nP", "list", "qos", "format=Name%100,UsageFactor")
+
+
+def parse_factors(text: str) -> dict[str, int]:
+    """UsageFactor of each QOS in thousandths."""
+    factors: dict[str, int] = {}
+    for line in text.splitlines():
+        name, _, factor = line.partition("|")
+        try:
+            factors[name] = int(Decimal(factor or "1") * NORMAL_FACTOR)
+        except InvalidOperation as error:
+            raise ValueError(f"UsageFactor of QOS {name} is {factor!r}, not a number") from error
+    return factors
+
+
+def parse(text: str, cluster: str, factors: Mapping[str, int]) -> tuple[list[Record], int]:
+    """Attempts that began, and how many rows could not be read (they are skipped and counted)."""
+    records: list[Record] = []
+    bad = 0
+    for line in text.splitlines():
+        try:
+            record = _record(line, cluster, factors)
+        except ValueError:
+            bad += 1
+            continue
+        if record is not None:
+            records.append(record)
+    return records, bad
+
+
+def _record(line: str, cluster: str, factors: Mapping[str, int]) -> Record | None:
+    values = line.split("|")
+    if len(values) != len(FIELDS):
+        raise ValueError(f"{len(values)} fields, not {len(FIELDS)}")
+    index, job_id, account, user, qos, start, end, elapsed, state, held, limit = values
+    if start in NO_TIME or not held:
+        return None  # waits, or was ended before it began
+    return Record(
+        key=f"{cluster}:{_natural(index)}",
+        job_id=str(_natural(job_id)),
+        account=account,
+        user=user or UNKNOWN_USER,
+        start=_natural(start),
+        end=None if end in NO_TIME else _natural(end),
+        elapsed=_natural(elapsed),
+        state=state.split(" ")[0],
+        held=tres.parse(held),
+        factor_thousandths=factors.get(qos, NORMAL_FACTOR),
+        limit_seconds=_natural(limit) * MINUTE if limit.isdecimal() else None,
+    )
+
+
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def newest(batches: Iterable[Sequence[Record]]) -> dict[str, Record]:
+    """One record per attempt; a later read of the same attempt replaces the earlier."""
+    return {record.key: record for batch in batches for record in batch}
+
+
+def use(record: Record, trackables: Trackables, now: int, lost_since: Callable[[Record], int | None]) -> JobUse:
+    """What an attempt used up to `now`. `lost_since`: when an open record's job was first missed at the controller."""
+    end = record.start + record.elapsed
+    running = record.end is None
+    missed = lost_since(record) if running else None
+    if missed is not None:
+        running = False
+        end = min(end, max(record.start, missed))
+        end = end if record.limit_seconds is None else min(end, record.start + record.limit_seconds)
+    return JobUse(
+        key=record.key,
+        account=record.account,
+        user=record.user,
+        start=record.start,
+        end=end,
+        allocated=_allocated(record.held, trackables),
+        state=record.state,
+        factor_thousandths=record.factor_thousandths,
+        running=running,
+        limit_seconds=record.limit_seconds,
+        suspended_seconds=max(0, (now if record.end is None else record.end) - record.start - record.elapsed),
+    )
+
+
+def _allocated(held: Mapping[str, int], trackables: Trackables) -> dict[str, int]:
+    amounts = {resource: tres.amount_of(held, trackable) for resource, trackable in trackables.items()}
+    return {resource: amount for resource, amount in amounts.items() if amount}
+
+
+def _instant(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,285 @@
+"""The Slurm scheduler: capabilities, observe, usage, apply (write, then read back) over Slurm's own commands."""
+
+import asyncio
+import getpass
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bursar_agent.schedulers.base import (
+    AccountChange,
+    Observation,
+    Outcome,
+    Readiness,
+    SchedulerError,
+    SchedulerUnavailable,
+    UsageRead,
+)
+from bursar_agent.schedulers.slurm import associations, names, proof, readiness, records, writes
+from bursar_agent.schedulers.slurm.associations import AccountRow
+from bursar_agent.schedulers.slurm.commands import Commands, CommandTimedOut
+from bursar_agent.schedulers.slurm.records import Record
+from bursar_agent.schedulers.slurm.settings import SlurmSettings
+from bursar_crds.names import is_user
+from bursar_domain.units import DEFAULT_TRACKABLE
+from bursar_domain.wire import ClusterSettings
+
+CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "members", "usage")
+ROOT_MARK = "bursar:root"
+SETTLE_STEP_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One observation, and the rows of the database that it was made from."""
+
+    observation: Observation
+    rows: Mapping[str, AccountRow]
+
+    def blocked(self, accounts: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Users of these accounts whom an earlier change stopped."""
+        return {account: frozenset(self.rows[account].blocked) for account in accounts if account in self.rows}
+
+
+class SlurmScheduler:
+    """A connected Slurm. One writer at a time; reads may go beside."""
+
+    def __init__(self, settings: SlurmSettings, commands: Commands) -> None:
+        """Runs nothing yet."""
+        self._settings = settings
+        self._commands = commands
+        self._writing = asyncio.Lock()
+        self._cluster: str | None = None
+        self._trackables: Mapping[str, str] = DEFAULT_TRACKABLE
+        self._lost: dict[str, int] = {}
+
+    async def capabilities(self, settings: ClusterSettings) -> Readiness:
+        """Version and every miss, from Slurm's own answers."""
+        self._remember(settings)
+        read, user = self._commands.read, getpass.getuser()
+        configuration, partitions, diagnosis, trackables, qos, admin = await asyncio.gather(
+            read("scontrol", "show", "config"),
+            read("scontrol", "-o", "show", "partition"),
+            read("sdiag"),
+            read("sacctmgr", "-nP", "list", "tres", "format=Type,Name%100"),
+            read("sacctmgr", "-nP", "list", "qos", "format=Name%100,UsageFactor,Flags%500,GrpTRESMins%500"),
+            self._admin_level(user),
+        )
+        facts = readiness.Facts(
+            configuration=readiness.parse_configuration(configuration),
+            partitions=readiness.parse_partitions(partitions),
+            trackables=readiness.parse_trackables(trackables),
+            qos=readiness.parse_qos(qos),
+            admin_level=admin,
+            user=user,
+            controller_time=readiness.controller_time(diagnosis),
+            now=int(time.time()),
+        )
+        version = facts.configuration.get("SLURM_VERSION", "unknown")
+        return Readiness("slurm", version, CAPABILITIES, readiness.misses(settings, facts))
+
+    async def observe(self, settings: ClusterSettings) -> Observation:
+        """All accounts of the cluster in two bulk reads; those that are not ours have `owned=False`."""
+        return (await self._snapshot(settings)).observation
+
+    async def usage(self, since: int) -> UsageRead:
+        """Attempts that overlap [since, now); the watermark is this read's start if slurmdbd had been told everything."""
+        cluster = await self._cluster_name()
+        started = int(time.time())
+        empty_before, factors = await asyncio.gather(self._queue_is_empty(), self._factors())
+        found, bad = await self._records(cluster, since, started, factors)
+        listed = await self._listed_jobs() if any(record.end is None for record in found) else frozenset[str]()
+        empty = empty_before and await self._queue_is_empty()
+        now = int(time.time())
+        self._note_lost(found, listed, now)
+        jobs = [records.use(record, self._trackables, now, self._lost_since) for record in found]
+        return UsageRead(now, since, jobs, started if empty else None, bad)
+
+    async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
+        """Checks, writes, reads back. A change that may not be written is answered, not raised; the others go on."""
+        if not changes:
+            return []
+        async with self._writing:
+            before = await self._snapshot(settings)
+            refused = {change.account: why for change in changes if (why := _refusal(settings, before, change))}
+            allowed = [change for change in changes if change.account not in refused]
+            known = await self._commands.existing_users(sorted({user for change in allowed for user in change.add_members}))
+            possible = _root_first(settings, before, allowed)
+            possible += [replace(change, add_members=change.add_members & known) for change in allowed]
+            complaints = await self._write_all(await self._stages(settings, before, possible))
+            unproven = await self._read_back(settings, possible)
+        missing = {change.account: tuple(sorted(change.add_members - known)) for change in allowed}
+        errors = {**{account: _sentence(why, complaints.get(account, "")) for account, why in unproven.items()}, **refused}
+        return [
+            Outcome(
+                change.account, change.account not in errors, errors.get(change.account, ""), missing.get(change.account, ())
+            )
+            for change in changes
+        ]
+
+    def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
+        """The commands of `apply`, as a person would type them."""
+        for change in changes:
+            names.check_change(change)
+        stages = self._plan(settings, changes, {}, {})
+        return [shlex.join(self._commands.argv("sacctmgr", ("-i", *write.arguments))) for stage in stages for write in stage]
+
+    async def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _remember(self, settings: ClusterSettings) -> None:
+        names.check_settings(settings)
+        self._cluster = settings.scheduler_name
+        self._trackables = {resource.name: resource.trackable for resource in settings.resources}
+
+    async def _snapshot(self, settings: ClusterSettings) -> Snapshot:
+        self._remember(settings)
+        cluster, now = settings.scheduler_name, int(time.time())
+        listed, shared = await asyncio.gather(
+            self._commands.read("sacctmgr", *associations.list_arguments(cluster)),
+            self._commands.read("sshare", *associations.share_arguments()),
+        )
+        rows, shares = associations.parse_accounts(listed), associations.parse_shares(shared, cluster)
+        views = {name: associations.view(settings, row, shares.get(name), rows) for name, row in rows.items()}
+        root = views.pop(settings.root_account, None)
+        return Snapshot(Observation(now, views, root), rows)
+
+    async def _stages(
+        self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]
+    ) -> Sequence[writes.Stage]:
+        leavers = sorted({user for change in changes for user in change.remove_members})
+        defaults = await self._new_defaults(settings, before, changes, leavers) if leavers else {}
+        return self._plan(settings, changes, before.blocked(change.account for change in changes), defaults)
+
+    def _plan(
+        self,
+        settings: ClusterSettings,
+        changes: Sequence[AccountChange],
+        blocked: Mapping[str, frozenset[str]],
+        defaults: Mapping[str, str],
+    ) -> Sequence[writes.Stage]:
+        names.check_settings(settings)
+        per_call = self._settings.names_per_call
+        return writes.stages(settings, changes, names_per_call=per_call, blocked=blocked, default_accounts=defaults)
+
+    async def _new_defaults(
+        self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange], leavers: Sequence[str]
+    ) -> dict[str, str]:
+        """For those whose default account is one that they leave: another account of ours that they stay in."""
+        text = await self._commands.read(
+            "sacctmgr", "-nP", "list", "user", "where", f"name={','.join(leavers)}", f"cluster={settings.scheduler_name}",
+            "withassoc", "format=User%100,DefaultAccount%100",
+        )  # fmt: skip
+        defaults = dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+        left = {(user, change.account) for change in changes for user in change.remove_members}
+        ours = [view for view in before.observation.accounts.values() if view.owned]
+        stays = {user: [v.account for v in ours if user in v.members and (user, v.account) not in left] for user in leavers}
+        return {user: stays[user][0] for user in leavers if stays[user] and (user, defaults.get(user, "")) in left}
+
+    async def _write_all(self, stages: Sequence[writes.Stage]) -> dict[str, str]:
+        """Complaints by account. After a time-out nothing more is written: its effect must be read back first."""
+        complaints: dict[str, str] = {}
+        slots = asyncio.Semaphore(self._settings.writers)
+        for stage in stages:
+            answers = await asyncio.gather(*(self._write(write, slots) for write in stage))
+            for write, (complaint, _) in zip(stage, answers, strict=True):
+                complaints |= dict.fromkeys(write.accounts, complaint) if complaint else {}
+            if any(timed_out for _, timed_out in answers):
+                break
+        return complaints
+
+    async def _write(self, write: writes.Write, slots: asyncio.Semaphore) -> tuple[str, bool]:
+        async with slots:
+            try:
+                return await self._commands.write(*write.arguments), False
+            except CommandTimedOut as error:
+                return str(error), True
+            except SchedulerError as error:
+                return str(error), False
+
+    async def _read_back(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> dict[str, str]:
+        """What Slurm does not show of each change, given a little time to settle."""
+        deadline = time.monotonic() + self._settings.settle_seconds
+        while True:
+            seen = (await self._snapshot(settings)).observation
+            views = {**seen.accounts, **({seen.root.account: seen.root} if seen.root else {})}
+            missing = {change.account: why for change in changes if (why := proof.unproven(change, views.get(change.account)))}
+            if not missing or time.monotonic() > deadline:
+                return missing
+            await asyncio.sleep(SETTLE_STEP_SECONDS)
+
+    async def _admin_level(self, user: str) -> str:
+        if not is_user(user):
+            return ""
+        text = await self._commands.read("sacctmgr", "-nP", "list", "user", "where", f"name={user}", "format=Admin")
+        return text.strip()
+
+    async def _cluster_name(self) -> str:
+        if self._cluster is None:
+            text = await self._commands.read("scontrol", "show", "config")
+            self._cluster = readiness.parse_configuration(text).get("ClusterName", "")
+        if not names.SCHEDULER_NAME.fullmatch(self._cluster):
+            raise SchedulerUnavailable(f"scontrol names no cluster that can be read: {self._cluster!r}")
+        return self._cluster
+
+    async def _queue_is_empty(self) -> bool:
+        return readiness.queue_is_empty(await self._commands.read("sdiag"))
+
+    async def _factors(self) -> dict[str, int]:
+        try:
+            return records.parse_factors(await self._commands.read("sacctmgr", *records.factor_arguments()))
+        except ValueError as error:
+            raise SchedulerUnavailable(str(error)) from error
+
+    async def _records(self, cluster: str, since: int, now: int, factors: Mapping[str, int]) -> tuple[list[Record], int]:
+        batches, bad = [], 0
+        for start, end in records.windows(since, now, self._settings.window_hours):
+            text = await self._commands.read(
+                "sacct", *records.arguments(cluster, start, end), timeout_seconds=self._settings.records_timeout_seconds
+            )
+            batch, unread = await asyncio.to_thread(records.parse, text, cluster, factors)
+            batches.append(batch)
+            bad += unread
+        return list(records.newest(batches).values()), bad
+
+    async def _listed_jobs(self) -> frozenset[str]:
+        text = await self._commands.read("squeue", "--noheader", "--all", "--states=all", "--format=%A")
+        return frozenset(line.strip() for line in text.splitlines())
+
+    def _note_lost(self, found: Iterable[Record], listed: frozenset[str], now: int) -> None:
+        missed = {record.key for record in found if record.end is None and record.job_id not in listed}
+        self._lost = {key: self._lost.get(key, now) for key in missed}
+
+    def _lost_since(self, record: Record) -> int | None:
+        return self._lost.get(record.key)
+
+
+def _root_first(settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]) -> list[AccountChange]:
+    """The root account is made with the first account below it."""
+    root = settings.root_account
+    needed = any(change.create and change.parent == root for change in changes)
+    if not needed or before.observation.root is not None or any(change.account == root for change in changes):
+        return []
+    return [AccountChange(account=root, create=True, parent=names.SLURM_ROOT, description=ROOT_MARK)]
+
+
+def _refusal(settings: ClusterSettings, before: Snapshot, change: AccountChange) -> str:
+    """Why a change is not written, or ""."""
+    try:
+        names.check_change(change)
+    except names.BadName as error:
+        return str(error)
+    is_root = change.account == settings.root_account
+    view = before.observation.root if is_root else before.observation.accounts.get(change.account)
+    if view is None:
+        return "" if change.create else f"account {change.account} is not in Slurm: it has to be created first"
+    if not is_root and not view.owned:
+        return (
+            f"account {change.account} is not ours (not below {settings.root_account}, or without our mark): it is left alone"
+        )
+    return ""
+
+
+def _sentence(why: str, complaint: str) -> str:
+    return f"after the write {why}" + (f" ({complaint})" if complaint else "")

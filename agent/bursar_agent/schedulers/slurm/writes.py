@@ -1,0 +1,147 @@
+"""Changes to `sacctmgr` arguments, grouped by equal effect so that one call serves up to 200 accounts. Pure."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bursar_agent.schedulers.base import AccountChange
+from bursar_agent.schedulers.slurm import tres
+from bursar_domain.wire import ClusterSettings
+
+ORGANIZATION = "bursar"
+FIRST_LIMIT = 1
+UNLIMITED = -1
+
+Key = TypeVar("Key", bound=Hashable)
+Stage = tuple["Write", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Arguments of one `sacctmgr -i`, and the accounts whose changes it carries."""
+
+    arguments: tuple[str, ...]
+    accounts: frozenset[str]
+
+
+def stages(
+    settings: ClusterSettings,
+    changes: Sequence[AccountChange],
+    *,
+    names_per_call: int,
+    blocked: Mapping[str, frozenset[str]],
+    default_accounts: Mapping[str, str],
+) -> tuple[Stage, ...]:
+    """What to run, stage after stage; the writes of one stage touch different accounts and may run side by side.
+
+    The root account comes first, then new accounts (with limit 1), members, holds, limits, and last the members who leave.
+    `blocked` has the users of an account whom an earlier change stopped; `default_accounts` where a leaver's default goes.
+    """
+    root = [change for change in changes if change.account == settings.root_account]
+    others = [change for change in changes if change.account != settings.root_account]
+    planner = _Planner(settings.scheduler_name, [resource.trackable for resource in settings.resources], names_per_call)
+    holds = [change for change in others if change.held]
+    rest = [change for change in others if not change.held]
+    planned = (
+        planner.root(root),
+        planner.values(root),
+        planner.creates(others),
+        planner.joins(others),
+        planner.returns(others, blocked),
+        planner.values(holds),
+        planner.values(rest),
+        planner.defaults(others, default_accounts),
+        planner.leaves(others),
+    )
+    return tuple(stage for stage in planned if stage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    cluster: str
+    trackables: Sequence[str]
+    names_per_call: int
+
+    def root(self, changes: Iterable[AccountChange]) -> Stage:
+        """The root account is born without a limit: those below it have theirs."""
+        return self._born(changes, ())
+
+    def creates(self, changes: Iterable[AccountChange]) -> Stage:
+        return self._born(changes, (f"GrpTRESMins={tres.render(dict.fromkeys(self.trackables, FIRST_LIMIT))}",))
+
+    def _born(self, changes: Iterable[AccountChange], limits: tuple[str, ...]) -> Stage:
+        groups = _group((change for change in changes if change.create), lambda change: (change.parent, change.description))
+        return self._writes(
+            (("add", "account", *self._where(chunk), *_origin(parent, description), *limits), chunk)
+            for (parent, description), accounts in groups.items()
+            for chunk in self._chunks(accounts)
+        )
+
+    def joins(self, changes: Iterable[AccountChange]) -> Stage:
+        groups = _group((change for change in changes if change.add_members), lambda change: change.add_members)
+        return self._writes(
+            (("add", "user", f"name={','.join(users)}", f"account={','.join(chunk)}", f"cluster={self.cluster}"), chunk)
+            for members, accounts in groups.items()
+            for users in self._chunks(sorted(members))
+            for chunk in self._chunks(accounts, self.names_per_call // len(users))
+        )
+
+    def returns(self, changes: Iterable[AccountChange], blocked: Mapping[str, frozenset[str]]) -> Stage:
+        pairs = [(change.account, change.add_members & blocked.get(change.account, frozenset())) for change in changes]
+        return self._submissions(pairs, UNLIMITED)
+
+    def leaves(self, changes: Iterable[AccountChange]) -> Stage:
+        return self._submissions([(change.account, change.remove_members) for change in changes], 0)
+
+    def _submissions(self, pairs: Iterable[tuple[str, frozenset[str]]], value: int) -> Stage:
+        """Stops members or lets them in again; an association with history is never deleted."""
+        assignments = (f"MaxJobs={value}", f"MaxSubmitJobs={value}")
+        return self._writes(
+            (("modify", "user", "where", *self._where(sorted(users)), f"account={account}", "set", *assignments), [account])
+            for account, users in pairs
+            if users
+        )
+
+    def defaults(self, changes: Iterable[AccountChange], default_accounts: Mapping[str, str]) -> Stage:
+        moved = {user: change.account for change in changes for user in change.remove_members if user in default_accounts}
+        return self._writes(
+            (("modify", "user", "where", *self._where([user]), "set", f"DefaultAccount={default_accounts[user]}"), [account])
+            for user, account in sorted(moved.items())
+        )
+
+    def values(self, changes: Iterable[AccountChange]) -> Stage:
+        groups = _group((change for change in changes if _assignments(change)), _assignments)
+        return self._writes(
+            (("modify", "account", "where", *self._where(chunk), "set", *assignments), chunk)
+            for assignments, accounts in groups.items()
+            for chunk in self._chunks(accounts)
+        )
+
+    def _where(self, accounts: Sequence[str]) -> tuple[str, str]:
+        return f"name={','.join(accounts)}", f"cluster={self.cluster}"
+
+    def _chunks(self, items: Sequence[str], size: int | None = None) -> Iterable[Sequence[str]]:
+        step = max(1, min(self.names_per_call, self.names_per_call if size is None else size))
+        return (items[start : start + step] for start in range(0, len(items), step))
+
+    def _writes(self, calls: Iterable[tuple[tuple[str, ...], Sequence[str]]]) -> Stage:
+        return tuple(Write(arguments, frozenset(accounts)) for arguments, accounts in calls)
+
+
+def _origin(parent: str, description: str) -> tuple[str, ...]:
+    return f"parent={parent}", f"description={description}", f"organization={ORGANIZATION}"
+
+
+def _assignments(change: AccountChange) -> tuple[str, ...]:
+    maps = {"GrpTRESMins": change.limits, "GrpTRESRunMins": change.run_minutes, "GrpTRES": change.concurrent}
+    amounts = [f"{key}={tres.render(value)}" for key, value in maps.items() if value]
+    jobs = [] if change.held is None else [f"GrpJobs={0 if change.held else UNLIMITED}"]
+    return (*amounts, *jobs)
+
+
+def _group(changes: Iterable[AccountChange], key: Callable[[AccountChange], Key]) -> dict[Key, list[str]]:
+    groups: defaultdict[Key, list[str]] = defaultdict(list)
+    for change in changes:
+        groups[key(change)].append(change.account)
+    return {value: sorted(accounts) for value, accounts in groups.items()}
