@@ -11,7 +11,10 @@ class Metrics:
         self.leader = Gauge("bursar_operator_leader", "1 while this process holds the Lease.", registry=self.registry)
         self.epoch = Gauge("bursar_operator_epoch", "Term of this leader.", registry=self.registry)
         self.published = Counter(
-            "bursar_operator_published_entries", "Entries of the desired state that changed.", ["cluster"], registry=self.registry
+            "bursar_operator_published_entries",
+            "Entries of the desired state that changed.",
+            ["cluster"],
+            registry=self.registry,
         )
         self.generation = Gauge(
             "bursar_operator_desired_generation", "Generation of the desired state.", ["cluster"], registry=self.registry

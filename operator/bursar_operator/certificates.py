@@ -1,0 +1,188 @@
+"""The webhook's certificate: made here, kept in a Secret, renewed in time, its authority injected into the configuration.
+
+The authority's key is thrown away as soon as it has signed the one certificate, so nothing that is kept can sign another. A
+renewal therefore brings a new authority, which the API server trusts beside the old one before the webhook shows it.
+"""
+
+import asyncio
+import binascii
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from bursar_crds.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
+from bursar_kube.client import Kube, Obj
+from bursar_kube.errors import NotFound
+from bursar_kube.resources import SECRETS, WEBHOOKCONFIGS
+
+SECRET: Final = "bursar-webhook-tls"  # noqa: S105 - the name of the Secret object, not a secret
+VALID: Final = timedelta(days=90)
+RENEW_BEFORE: Final = timedelta(days=30)
+BACKDATED: Final = timedelta(minutes=5)
+PASS_SECONDS: Final = 30.0
+FIRST_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 5.0  # the API server takes a changed configuration in within a second
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """PEM texts: the authorities to trust (newest first), the certificate, its key."""
+
+    authorities: bytes
+    certificate: bytes
+    key: bytes
+
+
+def issue(hosts: Iterable[str], now: datetime, trusted_before: bytes = b"") -> Issued:
+    """A certificate for these names (and 127.0.0.1) from a fresh authority; `trusted_before` stays trusted beside it."""
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bursar webhook authority")])
+    authority = (
+        _builder(name, name, authority_key.public_key(), now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+        .sign(authority_key, SHA256())
+    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bursar-webhooks")])
+    names = [x509.DNSName(host) for host in hosts]
+    certificate = (
+        _builder(subject, name, key.public_key(), now)
+        .add_extension(x509.SubjectAlternativeName([*names, x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(authority_key, SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Issued(authority.public_bytes(Encoding.PEM) + trusted_before, certificate.public_bytes(Encoding.PEM), pem)
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + VALID)
+    )
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def stored(secret: Obj | None) -> Issued | None:
+    """What the Secret holds, or None where it is absent or not whole."""
+    data: Mapping[str, str] = (secret or {}).get("data") or {}
+    try:
+        return Issued(*(b64decode(data[name], validate=True) for name in ("ca.crt", "tls.crt", "tls.key")))
+    except (KeyError, binascii.Error):
+        return None
+
+
+def usable(issued: Issued, hosts: Iterable[str], now: datetime) -> bool:
+    """Whether it names the hosts, hangs on its first authority and has long enough to live."""
+    try:
+        certificate = x509.load_pem_x509_certificate(issued.certificate)
+        authority = x509.load_pem_x509_certificates(issued.authorities)[0]
+        certificate.verify_directly_issued_by(authority)
+        named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except Exception:  # noqa: BLE001, RUF100 - whatever is wrong with it, a new one mends it
+        return False
+    fits = set(hosts) <= set(named.get_values_for_type(x509.DNSName))
+    return fits and certificate.not_valid_after_utc - now > RENEW_BEFORE
+
+
+def still_trusted(authorities: bytes, now: datetime) -> bytes:
+    """The newest of these authorities, if it is still valid: what a webhook may show until it has read the new Secret."""
+    try:
+        newest = x509.load_pem_x509_certificates(authorities)[0]
+    except (ValueError, IndexError):
+        return b""
+    return newest.public_bytes(Encoding.PEM) if newest.not_valid_after_utc > now else b""
+
+
+class Certificates:
+    """Keeps Secret and configuration as they should be, however they were changed."""
+
+    def __init__(self, kube: Kube, namespace: str, configuration: str, now: Callable[[], datetime]) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._configuration = configuration
+        self._now = now
+        self._hosts = ("localhost", f"bursar-webhooks.{namespace}.svc", f"bursar-webhooks.{namespace}.svc.cluster.local")
+
+    async def run(self) -> None:
+        """Look again every half minute, sooner until the configuration is there for the first time."""
+        found = False
+        while True:
+            found = await self.ensure() or found
+            await asyncio.sleep(PASS_SECONDS if found else FIRST_SECONDS)
+
+    async def ensure(self) -> bool:
+        """One pass; False where there is no configuration to inject into yet."""
+        secret = await self._secret()
+        issued = stored(secret)
+        if issued is not None and usable(issued, self._hosts, self._now()):
+            return await self._inject(issued.authorities)
+        before = still_trusted(issued.authorities, self._now()) if issued else b""
+        renewed = issue(self._hosts, self._now(), before)
+        found = await self._inject(renewed.authorities)
+        if before:
+            await asyncio.sleep(SETTLE_SECONDS)
+        await self._keep(renewed)
+        return found
+
+    async def _secret(self) -> Obj | None:
+        try:
+            return await self._kube.get(SECRETS, SECRET, self._namespace)
+        except NotFound:
+            return None
+
+    async def _keep(self, issued: Issued) -> None:
+        data = {"ca.crt": issued.authorities, "tls.crt": issued.certificate, "tls.key": issued.key}
+        secret = {
+            "metadata": {"name": SECRET, "namespace": self._namespace, "labels": {MANAGED_BY_LABEL: MANAGED_BY}},
+            "type": "kubernetes.io/tls",
+            "data": {name: b64encode(value).decode() for name, value in data.items()},
+        }
+        await self._kube.apply(SECRETS, secret, field_manager=FIELD_MANAGER, force=True)
+
+    async def _inject(self, authorities: bytes) -> bool:
+        try:
+            configuration = await self._kube.get(WEBHOOKCONFIGS, self._configuration)
+        except NotFound:
+            return False
+        wanted = b64encode(authorities).decode()
+        webhooks = configuration.get("webhooks") or []
+        if any(webhook["clientConfig"].get("caBundle") != wanted for webhook in webhooks):
+            for webhook in webhooks:
+                webhook["clientConfig"]["caBundle"] = wanted
+            await self._kube.replace(WEBHOOKCONFIGS, configuration)
+        return True
+
+
+def utc_now() -> datetime:
+    """The wall clock, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
