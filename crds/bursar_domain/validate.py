@@ -4,7 +4,7 @@ Fields, rules, transitions from the old object, and what is not built yet. What 
 On an update nothing is refused that was wrong with the stored object already.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -91,8 +91,26 @@ def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list
     try:
         return unsupported(model.parse(document))
     except ValidationError as error:
+        found = from_error(error)
         readable = _lenient(model, document)
-        return from_error(error) + (unsupported(readable) if readable else [])
+        if readable is None:
+            return found
+        # The model stops at an entry that breaks a rule of its own; the rules of what holds the entry are asked here.
+        return found + [item for item in broken_rules("", readable) if item not in found] + unsupported(readable)
+
+
+def broken_rules(path: str, model: Model) -> Iterator[Violation]:
+    """Violations of the rules of an object and of everything in it."""
+    for rule in model.rules():
+        if not rule.holds(model):
+            yield Violation(".".join(filter(None, (path, rule.at))), Reason.RULE_BROKEN, rule.message)
+    for attribute, field in type(model).model_fields.items():
+        value, at = getattr(model, attribute), ".".join(filter(None, (path, field.alias)))
+        if isinstance(value, Model):
+            yield from broken_rules(at, value)
+        elif isinstance(value, tuple):
+            for index, item in enumerate(value):
+                yield from broken_rules(f"{at}[{index}]", item) if isinstance(item, Model) else ()
 
 
 def _lenient(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> Resource[Any, Any] | None:
