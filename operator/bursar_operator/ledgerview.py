@@ -1,0 +1,58 @@
+"""What the grant core needs to know of the books, read from memory: acknowledgements, published revisions, use."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Balance of one allocation as its status shows it. Hours per resource; used is rounded up, available down."""
+
+    used: Mapping[str, int] = field(default_factory=dict)
+    committed: Mapping[str, int] = field(default_factory=dict)
+    available: Mapping[str, int] = field(default_factory=dict)
+    used_percent: int = 0
+    usage_as_of: datetime | None = None
+    enforcement: str = "None"
+    exhausted: bool = False
+    overdrawn: bool = False
+    usage_stale: bool = False
+
+
+class LedgerView(Protocol):
+    """Answers at once from memory; whoever implements it keeps the memory fresh and calls `Grants.touch` after a change."""
+
+    def ack(self, uid: str) -> int | None:
+        """Revision of the allocation that the agent read back from the scheduler."""
+
+    def enforced_at(self, uid: str) -> datetime | None:
+        """When it was read back."""
+
+    def revision(self, uid: str) -> tuple[int, Mapping[str, int]] | None:
+        """Revision and grant that are published, as agents may have seen them."""
+
+    def used_hours(self, uid: str) -> Mapping[str, int]:
+        """Whole hours used, rounded up."""
+
+    def committed_hours(self, uid: str) -> Mapping[str, int]:
+        """Whole hours that running jobs may still use, rounded up."""
+
+    def figures(self, uid: str) -> Figures | None:
+        """Balance for the status; None while nothing is known of the allocation."""
+
+    def acknowledged_as_not_enforced(self, cluster: str) -> bool:
+        """Whether nobody enforces there (Observe, or never enrolled), so that what is published counts as acknowledged."""
+
+    def complete_until(self, cluster: str) -> datetime | None:
+        """Usage watermark; None for a cluster that never reported usage."""
+
+    def uids(self, cluster: str) -> Iterable[str]:
+        """Every allocation that anything was ever published of."""
+
+    def tombstoned(self, uid: str) -> bool:
+        """Whether the tombstone of a gone allocation is published and acknowledged (or nobody enforces there)."""
+
+    async def tombstone(self, uid: str) -> None:
+        """Publish that the allocation is gone: the highest revision there is."""
