@@ -14,6 +14,7 @@ from bursar_local.state import PartState, State
 _COLOURS = {
     State.STARTING: "yellow",
     State.READY: "green",
+    State.NOT_READY: "yellow",
     State.STOPPING: "yellow",
     State.ENDED: "dim",
     State.DIED: "bold red",

@@ -42,6 +42,7 @@ class ControlPlane:
         self.binary = binary
         self.credentials = credentials
         self.processes: list[Process] = []
+        self.probes: list[tuple[Process, Probe]] = []
         self._lock = lock
         self._report = report
         self._ports = Ports(0, 0, 0, 0)
@@ -151,8 +152,10 @@ class ControlPlane:
         process = await Process.start(command, self.directory)
         self.processes.append(process)
         await report_ready(process, probe, _READY_SECONDS, self._report)
+        self.probes.append((process, probe))
 
     async def _stop_processes(self) -> None:
+        self.probes.clear()
         while self.processes:
             process = self.processes[-1]
             self._report(PartState(process.name, State.STOPPING))

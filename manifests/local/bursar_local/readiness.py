@@ -15,6 +15,7 @@ from bursar_local.process import Process
 from bursar_local.state import PartState, Report, State
 
 _PAUSE_SECONDS = 0.1
+_WATCH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ async def report_ready(process: Process, probe: Probe, seconds: float, report: R
     report(PartState(process.name, State.STARTING, address, process.log, process.pid))
     await wait_ready(process, probe, seconds, others)
     report(PartState(process.name, State.READY, address, process.log, process.pid))
+
+
+async def keep_reporting(watched: Sequence[tuple[Process, Probe]], report: Report) -> None:
+    """Ask every part again and again, and report each change between ready and not ready; ends by cancellation only."""
+    ready = dict.fromkeys((process.name for process, _ in watched), True)
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        for process, probe in watched:
+            async with _client(probe) as client:
+                answers = not await _ask(client, probe.url)
+            if process.return_code is None and answers != ready[process.name]:
+                ready[process.name] = answers
+                report(PartState(process.name, State.READY if answers else State.NOT_READY))
 
 
 async def wait_ready(process: Process, probe: Probe, seconds: float, others: Sequence[Process] = ()) -> None:

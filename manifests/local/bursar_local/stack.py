@@ -17,7 +17,7 @@ from bursar_local.kubectl import Kubectl
 from bursar_local.layout import Layout, StackPorts
 from bursar_local.manifests import apply_manifests
 from bursar_local.process import Command, Process
-from bursar_local.readiness import Probe, report_ready
+from bursar_local.readiness import Probe, keep_reporting, report_ready
 from bursar_local.state import PartState, Report, State
 from bursar_local.toolchain import Echo
 
@@ -38,6 +38,7 @@ class Stack:
         self._echo = echo
         self._plane: ControlPlane | None = None
         self._own: list[Process] = []
+        self._probes: list[tuple[Process, Probe]] = []
         self._addresses: dict[str, str] = {}
 
     @property
@@ -63,6 +64,7 @@ class Stack:
     async def stop(self) -> None:
         """End everything in reverse order. Idempotent."""
         Endpoints.path(self.layout.directory).unlink(missing_ok=True)
+        self._probes.clear()
         while self._own:
             process = self._own[-1]
             self._report(PartState(process.name, State.STOPPING))
@@ -84,6 +86,10 @@ class Stack:
         process = waits[done.pop()]
         self._report(PartState(process.name, State.DIED))
         return process.death()
+
+    async def keep_reporting(self) -> None:
+        """Report it when a part stops being ready, or becomes so again; ends by cancellation only."""
+        await keep_reporting([*(self._plane.probes if self._plane else []), *self._probes], self._report)
 
     async def _start_once(self, supervisor: int) -> Endpoints:
         ports = self.layout.choose_ports()
@@ -129,6 +135,7 @@ class Stack:
         self._own.append(process)
         self._addresses[process.name] = probe.url.rpartition("/")[0]
         await report_ready(process, probe, _READY_SECONDS, self._report, self.processes)
+        self._probes.append((process, probe))
 
     async def _webhook_authority(self, kubectl: Kubectl) -> Path:
         """The authority that the operator made for the webhook, as a file, once it is there."""

@@ -11,6 +11,7 @@ class State(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    NOT_READY = "not ready"
     STOPPING = "stopping"
     ENDED = "ended"
     DIED = "died"

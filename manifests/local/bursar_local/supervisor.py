@@ -122,7 +122,11 @@ async def _supervise(stack: Stack, board: Board) -> PartDied | None:
         if endpoints is None:
             return None
         board.hint(*_hints(endpoints))
-        return await _unless(asked, stack.first_death())
+        watch = asyncio.create_task(stack.keep_reporting())
+        try:
+            return await _unless(asked, stack.first_death())
+        finally:
+            watch.cancel()
     finally:
         await stack.stop()
 
