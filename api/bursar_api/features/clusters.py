@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -35,6 +36,16 @@ async def list_clusters(gateway: State, caller: Caller, limit: Limit = 100, curs
 async def get_cluster(name: str, gateway: State, caller: Caller) -> Response:
     """One cluster."""
     return views.one(views.view(_named(await visibility.clusters(gateway, caller), "cluster", name)))
+
+
+@router.get("/clusters/{name}/accounts")
+async def list_accounts(name: str, gateway: State, caller: Caller) -> Response:
+    """Limits, counters and drift of every account as the agent last read them back (TRES-minutes). Needs the right to list clusters."""
+    _named(await visibility.clusters(gateway, caller), "cluster", name)
+    if not await gateway.access.may(caller, "list", "clusters"):
+        raise NotFound(f"there is no account of cluster {name} that you may see")
+    states = await gateway.ledger.account_states(name)
+    return Response(orjson.dumps({"items": [s.model_dump(by_alias=True) for s in states.values()]}), media_type="application/json")
 
 
 @router.get("/projects")
