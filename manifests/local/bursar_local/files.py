@@ -17,16 +17,22 @@ _IN_CLONE = {
 
 
 def share(name: str) -> Path:
-    """The folder of shared files called `name`: in a clone the one of the repository, otherwise the one in the wheel."""
-    package = Path(__file__).resolve().parent
-    in_wheel = package / "share" / name
-    in_clone = package.parents[2] / _IN_CLONE.get(name, name)
-    for candidate in (in_wheel, in_clone):
+    """The folder of shared files called `name`: in the wheel the one it carries, in a clone the one of the repository."""
+    for candidate in _candidates(name):
         if candidate.is_dir():
             return candidate
-    raise LocalStackError(
-        f"the shared files {name!r} are missing: neither {in_clone} nor {in_wheel} is there; reinstall Bursar"
-    )
+    places = " nor ".join(str(candidate) for candidate in _candidates(name))
+    raise LocalStackError(f"the shared files {name!r} are missing: neither {places} is there; reinstall Bursar")
+
+
+def has_share(name: str) -> bool:
+    """Whether there is a folder of shared files called `name` with a manifest in it."""
+    return any(True for candidate in _candidates(name) for _ in candidate.rglob("*.yaml"))
+
+
+def _candidates(name: str) -> tuple[Path, Path]:
+    package = Path(__file__).resolve().parent
+    return package / "share" / name, package.parents[2] / _IN_CLONE.get(name, name)
 
 
 def cache_directory() -> Path:
@@ -38,10 +44,24 @@ def cache_directory() -> Path:
 
 
 def private_directory(path: Path) -> Path:
-    """Create `path` (with parents) readable by its owner alone, and return it as an absolute path."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.chmod(0o700)
-    return path.absolute()
+    """Create `path` (with parents) readable by its owner alone, and return it as an absolute path.
+
+    A folder of somebody's own that others may read is not taken over: closing it could lock people out.
+    """
+    path = path.absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.stat().st_mode & 0o077:
+            if any(path.iterdir()):
+                raise LocalStackError(
+                    f"{path} is not empty and other users may read it; choose a new or empty folder for the stack"
+                )
+            path.chmod(0o700)
+    except OSError as error:
+        raise LocalStackError(
+            f"{path} can't be used as the stack's folder: {error.strerror}; choose another with --dir"
+        ) from error
+    return path
 
 
 def write_private(path: Path, content: bytes | str) -> Path:

@@ -7,7 +7,7 @@ from typing import cast
 
 import yaml
 
-from bursar_local.files import share
+from bursar_local.files import has_share, share
 from bursar_local.kubectl import Kubectl
 from bursar_local.parts import SYSTEM_NAMESPACE
 
@@ -19,9 +19,9 @@ _NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYST
 async def apply_manifests(kubectl: Kubectl, webhooks_url: str) -> None:
     """Namespace first, since the other files put objects into it; the webhook configuration last."""
     await _apply(kubectl, _NAMESPACE)
-    for folder in (share("rbac"), share("policies")):
-        if any(folder.rglob("*.yaml")):
-            await kubectl(*APPLY, "--recursive", f"--filename={folder}")
+    await kubectl(*APPLY, "--recursive", f"--filename={share('rbac')}")
+    if has_share("policies"):
+        await kubectl(*APPLY, "--recursive", f"--filename={share('policies')}")
     await kubectl(*APPLY, f"--filename={Path(__file__).with_name('dev-bindings.yaml')}")
     for document in webhook_documents(share("webhook"), f"{webhooks_url}/validate"):
         await _apply(kubectl, document)
