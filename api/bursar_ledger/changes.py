@@ -1,0 +1,53 @@
+"""Change feed: what an operator must look at again. A reader that was away misses nothing, since each row keeps its newest number."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bursar_ledger.database import Database, upsert
+from bursar_ledger.tables import Change as Row
+
+Kind = Literal["enrolment", "hello", "status", "usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something of this kind changed at this account; ``account`` is None where it concerns the cluster as a whole."""
+
+    number: int
+    cluster: str
+    account: str | None
+    kind: Kind
+
+
+class Changes:
+    """Reading the feed."""
+
+    _database: Database
+
+    async def change_number(self) -> int:
+        """The newest number; 0 before the first change."""
+        async with self._database.read() as tx:
+            return await _newest(tx)
+
+    async def changes(self, after: int) -> list[Change]:
+        """Everything that changed since ``after``, oldest first; those of one transaction share a number."""
+        query = select(Row.number, Row.cluster, Row.account, Row.kind).where(Row.number > after)
+        async with self._database.read() as tx:
+            rows = await tx.execute(query.order_by(Row.number, Row.cluster, Row.account, Row.kind))
+        return [Change(number, cluster, account or None, kind) for number, cluster, account, kind in rows]
+
+
+async def record(tx: AsyncConnection, cluster: str, kind: Kind, accounts: Iterable[str | None]) -> None:
+    """Put the accounts (None: the cluster) at the end of the feed; they are seen when the transaction commits."""
+    names = sorted({account or "" for account in accounts})
+    if names:
+        number = await _newest(tx) + 1
+        await upsert(tx, Row, [{"cluster": cluster, "account": name, "kind": kind, "number": number} for name in names])
+
+
+async def _newest(tx: AsyncConnection) -> int:
+    return (await tx.execute(select(func.coalesce(func.max(Row.number), 0)))).scalar_one()

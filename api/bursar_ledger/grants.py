@@ -1,0 +1,40 @@
+"""Every allocation that was ever published, with the cluster and account it was published for."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from bursar_domain.wire import AllocationEntry
+from bursar_ledger.desired import Desired
+from bursar_ledger.publication import TOMBSTONE
+from bursar_ledger.tables import Grant
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedGrant:
+    """One uid. ``entry`` is as published last, None once it is tombstoned; cluster and account are empty where unknown."""
+
+    uid: str
+    cluster: str
+    account: str
+    revision: int
+    entry: AllocationEntry | None
+
+    @property
+    def tombstoned(self) -> bool:
+        """Whether nothing may be published for it any more."""
+        return self.revision == TOMBSTONE
+
+
+async def published_grants(ledger: Desired) -> dict[str, PublishedGrant]:
+    """uid -> what was published for it."""
+    query = select(Grant.uid, Grant.cluster, Grant.account, Grant.revision, Grant.entry)
+    async with ledger._database.read() as tx:
+        rows = (await tx.execute(query)).all()
+    return {
+        uid: PublishedGrant(uid, cluster, account, revision, _entry(text)) for uid, cluster, account, revision, text in rows
+    }
+
+
+def _entry(text: str) -> AllocationEntry | None:
+    return AllocationEntry.model_validate_json(text) if text else None

@@ -1,0 +1,38 @@
+"""The ledger: one object over one database, put together from its parts."""
+
+from bursar_ledger import schema
+from bursar_ledger.agents import Agents
+from bursar_ledger.changes import Changes
+from bursar_ledger.database import Database
+from bursar_ledger.desired import Desired
+from bursar_ledger.enrolments import Enrolments
+from bursar_ledger.sessions import Sessions
+from bursar_ledger.sums import Sums
+from bursar_ledger.usage import Usage
+
+
+class Ledger(Desired, Enrolments, Sessions, Agents, Usage, Sums, Changes):
+    """Published desired state, agents, usage and the change feed. Several processes may hold one over the same file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def connect(cls, url: str) -> "Ledger":
+        """Open ``sqlite:///path`` and bring it to this version's schema: whichever part comes first does it."""
+        ledger = cls(Database.open(url))
+        try:
+            await ledger.migrate()
+        except BaseException:
+            await ledger.close()
+            raise
+        return ledger
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date; processes that do so at once wait for each other."""
+        async with self._database.write() as tx:
+            await tx.run_sync(schema.migrate)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._database.close()

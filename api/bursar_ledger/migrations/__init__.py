@@ -1,0 +1,1 @@
+"""Schema versions; `bursar_ledger.schema` runs them."""

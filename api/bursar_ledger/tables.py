@@ -1,0 +1,193 @@
+"""Tables: what the ledger remembers. JSON columns hold canonical text, amounts are whole unit-seconds, times epoch seconds."""
+
+from sqlalchemy import BigInteger, Float, ForeignKey, ForeignKeyConstraint, Index, MetaData, Table, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can alter it."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {int: BigInteger, str: Text, float: Float}  # noqa: RUF012 - read by SQLAlchemy
+
+
+class Head(Base):
+    """One cluster's published desired state: settings and signed root. ``signing`` grows whenever the root is signed anew."""
+
+    __tablename__ = "desired_heads"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    generation: Mapped[int]
+    signing: Mapped[int]
+    acknowledged: Mapped[int]
+    valid_until: Mapped[int]
+    settings: Mapped[str]
+    root: Mapped[str]
+
+
+class Entry(Base):
+    """One account as published; ``generation`` is the one that changed it last."""
+
+    __tablename__ = "desired_entries"
+    __table_args__ = (Index("ix_desired_entries_generation", "cluster", "generation"), {"sqlite_with_rowid": False})
+    cluster: Mapped[str] = mapped_column(ForeignKey("desired_heads.cluster"), primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    digest: Mapped[str]
+    entry: Mapped[str]
+
+
+class Grant(Base):
+    """The highest revision published for an allocation's uid; a tombstone has the highest there is."""
+
+    __tablename__ = "desired_grants"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - read by SQLAlchemy
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    cluster: Mapped[str]
+    account: Mapped[str]
+    revision: Mapped[int]
+    granted: Mapped[str]
+    entry: Mapped[str]
+
+
+class Enrolment(Base):
+    """An agent's request to be let in; the operator decides."""
+
+    __tablename__ = "enrolments"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    cluster: Mapped[str] = mapped_column(index=True)
+    public_key: Mapped[str]
+    mac: Mapped[str]
+    requested_at: Mapped[int]
+    state: Mapped[str] = mapped_column(index=True)
+    message: Mapped[str]
+
+
+class Agent(Base):
+    """The session that holds a cluster, and what it said first."""
+
+    __tablename__ = "agents"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    session: Mapped[str]
+    last_seen: Mapped[int]
+    skew_seconds: Mapped[int]
+    hello: Mapped[str]
+
+
+class Status(Base):
+    """The last status report of a cluster, accounts apart."""
+
+    __tablename__ = "agent_status"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    digest: Mapped[str]
+    scheduler_time: Mapped[int]
+    enforced_at: Mapped[int]
+    brake: Mapped[str | None]
+    misses: Mapped[str]
+
+
+class State(Base):
+    """One account as the agent saw it after read-back."""
+
+    __tablename__ = "account_states"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - read by SQLAlchemy
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+
+
+class Acknowledgement(Base):
+    """The revision of an allocation that was read back from the scheduler, and when (wall clock of the agent)."""
+
+    __tablename__ = "acknowledgements"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - read by SQLAlchemy
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    at: Mapped[float]
+
+
+class Report(Base):
+    """A report that was taken in, with its receipt: the same one again changes nothing."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("ix_reports_at", "cluster", "at"),)
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    report: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[int]
+    accepted: Mapped[int]
+    dropped: Mapped[int]
+
+
+class Slot(Base):
+    """Version of one usage slot (cluster, account, UTC hour)."""
+
+    __tablename__ = "usage_slots"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - read by SQLAlchemy
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    seq: Mapped[int]
+
+
+class Bucket(Base):
+    """One row of a slot: allocated and refunded unit-seconds of each quarter hour."""
+
+    __tablename__ = "usage_buckets"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["cluster", "account", "hour"],
+            ["usage_slots.cluster", "usage_slots.account", "usage_slots.hour"],
+            ondelete="CASCADE",
+        ),
+        {"sqlite_with_rowid": False},
+    )
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[int] = mapped_column(primary_key=True)
+    user: Mapped[str] = mapped_column(primary_key=True)
+    resource: Mapped[str] = mapped_column(primary_key=True)
+    allocated_0: Mapped[int]
+    allocated_1: Mapped[int]
+    allocated_2: Mapped[int]
+    allocated_3: Mapped[int]
+    refunded_0: Mapped[int]
+    refunded_1: Mapped[int]
+    refunded_2: Mapped[int]
+    refunded_3: Mapped[int]
+
+
+class Watermark(Base):
+    """Second up to which a cluster's use is complete, and the rebuild it belongs to."""
+
+    __tablename__ = "usage_watermarks"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    watermark: Mapped[int]
+
+
+class Change(Base):
+    """Newest change of a kind to an account (empty: to the cluster as a whole); one row each, so the feed never outgrows them."""
+
+    __tablename__ = "changes"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(index=True)
+
+
+def table(model: type[Base]) -> Table:
+    """The table behind a model."""
+    found = model.__table__
+    assert isinstance(found, Table)  # noqa: S101 - every model above is one table
+    return found
