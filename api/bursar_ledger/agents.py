@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
-from sqlalchemy import Select, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +16,7 @@ from bursar_ledger.tables import Acknowledgement, Agent, Grant, State, Status, W
 
 @dataclass(frozen=True, slots=True)
 class AgentRecord:
-    """One cluster's agent. Times are epoch seconds; ``scheduler_time`` and ``watermark`` are the scheduler's clock, perhaps simulated.
+    """One cluster's agent. Times are epoch seconds; ``scheduler_time`` and ``watermark`` are on the scheduler's clock.
 
     Before the first status report generation, scheduler_time and enforced_at are 0 and the digest is empty; ``misses`` are
     those of hello then.
@@ -49,7 +49,7 @@ class Agents:
     _database: Database
 
     async def record_status(self, cluster: str, report: StatusReport, now: int) -> Receipt:
-        """Take a status report in: accounts replace, revisions only grow. ``dropped`` counts revisions of foreign allocations."""
+        """Take a status report in: accounts replace, revisions only grow; ``dropped`` counts foreign allocations."""
         async with self._database.write() as tx:
             await sessions.fence(tx, cluster, report.session)
             known = await reports.receipt_of(tx, cluster, "status", report.report_id, now)
@@ -84,11 +84,10 @@ class Agents:
     async def read_backs(self, cluster: str | None = None) -> dict[str, ReadBack]:
         """The same with the time of the read-back (0 where the agent did not say)."""
         row = Acknowledgement
-        query: Select[tuple[str, int, float]] = select(row.uid, row.revision, row.at)
-        query = query.join(Grant, (Grant.uid == row.uid) & (Grant.cluster == row.cluster))
+        query = select(row.uid, row.revision, row.at).join(Grant, (Grant.uid == row.uid) & (Grant.cluster == row.cluster))
         async with self._database.read() as tx:
             rows = await tx.execute(query if cluster is None else query.where(row.cluster == cluster))
-            return {uid: ReadBack(revision, at) for uid, revision, at in rows}
+            return {found.uid: ReadBack(found.revision, found.at) for found in rows}
 
     async def account_states(self, cluster: str) -> dict[str, AccountState]:
         """account -> what its agent saw last."""
@@ -155,7 +154,7 @@ async def _owners(tx: AsyncConnection, cluster: str, uids: Iterable[str]) -> dic
     found: dict[str, str] = {}
     for some in chunks(uids):
         query = select(Grant.uid, Grant.account).where(Grant.cluster == cluster, Grant.uid.in_(some))
-        found |= {uid: account for uid, account in await tx.execute(query)}
+        found |= {row.uid: row.account for row in await tx.execute(query)}
     return found
 
 

@@ -1,8 +1,11 @@
-"""Change feed: what an operator must look at again. A reader that was away misses nothing, since each row keeps its newest number."""
+"""Change feed: what an operator must look at again.
 
-from collections.abc import Iterable
+Each row keeps its newest number, so a reader that was away misses nothing and the feed stays as small as what it is about.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,6 +14,7 @@ from bursar_ledger.database import Database, upsert
 from bursar_ledger.tables import Change as Row
 
 Kind = Literal["enrolment", "hello", "status", "usage"]
+_KIND: Final[Mapping[str, Kind]] = {"enrolment": "enrolment", "hello": "hello", "status": "status", "usage": "usage"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Changes:
         query = select(Row.number, Row.cluster, Row.account, Row.kind).where(Row.number > after)
         async with self._database.read() as tx:
             rows = await tx.execute(query.order_by(Row.number, Row.cluster, Row.account, Row.kind))
-        return [Change(number, cluster, account or None, kind) for number, cluster, account, kind in rows]
+            return [Change(row.number, row.cluster, row.account or None, _KIND[row.kind]) for row in rows]
 
 
 async def record(tx: AsyncConnection, cluster: str, kind: Kind, accounts: Iterable[str | None]) -> None:

@@ -23,7 +23,7 @@ BUSY_MILLISECONDS: Final = 15_000
 CHUNK: Final = 1_000
 _BEGIN: Final = "bursar_begin"
 T = TypeVar("T")
-Row = Mapping[str, str | int | float | None]
+Row = Mapping[str, object]
 
 
 class _Cursor(Protocol):

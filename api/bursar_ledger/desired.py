@@ -1,27 +1,16 @@
 """Published desired state: the operator publishes, agents read what changed since a generation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import time
 
 import orjson
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from bursar_domain.wire import AccountEntry, ClusterSettings, Delta, Root, SignedRoot, digest_of_all
-from bursar_ledger import tables
-from bursar_ledger.database import Database, chunks, upsert
-from bursar_ledger.errors import StaleEpoch
-from bursar_ledger.publication import (
-    TOMBSTONE,
-    ChangedEntry,
-    Head,
-    Publication,
-    StoredGrant,
-    changed_entries,
-    merge,
-    must_sign,
-)
+from bursar_ledger import desired_rows, tables
+from bursar_ledger.database import Database, upsert
+from bursar_ledger.publication import TOMBSTONE, Publication, changed_entries, merge, must_sign, revisions_after
 
 Sign = Callable[[Root], SignedRoot]
 
@@ -65,11 +54,11 @@ class Desired:
         """
         cluster = settings.cluster
         async with self._database.write() as tx:
-            await _fence(tx, epoch)
-            head = await _head(tx, cluster)
+            await desired_rows.fence(tx, epoch)
+            head = await desired_rows.head(tx, cluster)
             uids = [allocation.uid for entry in entries for allocation in entry.allocations]
-            grants = await _grants(tx, uids)
-            digests = await _digests(tx, cluster)
+            grants = await desired_rows.grants(tx, uids)
+            digests = await desired_rows.digests(tx, cluster)
             changes = changed_entries(merge(entries, grants), digests)
             text = settings.canonical().decode()
             moved = bool(changes) or head is None or head.settings != text
@@ -86,10 +75,10 @@ class Desired:
                     valid_until=now + valid_seconds,
                     digest=digest_of_all(settings, digests.items()),
                 )
-                await _store_head(tx, text, sign(root), (head.signing if head else 0) + 1)
-            await _store_entries(tx, cluster, generation, changes)
-            revisions = await _store_grants(tx, cluster, changes, uids, grants)
-        return Publication(generation, len(changes), revisions)
+                await desired_rows.store_head(tx, text, sign(root), (head.signing if head else 0) + 1)
+            await desired_rows.store_entries(tx, cluster, generation, changes)
+            await desired_rows.store_grants(tx, cluster, changes)
+        return Publication(generation, len(changes), revisions_after(uids, grants, changes))
 
     async def tombstone(self, uid: str) -> None:
         """Nothing may be published for this uid any more; one that was never published is remembered too."""
@@ -104,7 +93,7 @@ class Desired:
     async def grant_revisions(self, uids: Iterable[str] | None = None) -> dict[str, tuple[int, dict[str, int]]]:
         """uid -> (highest revision published, hours granted with it); `TOMBSTONE` and nothing for a uid that is gone."""
         async with self._database.read() as tx:
-            grants = await _grants(tx, None if uids is None else list(uids))
+            grants = await desired_rows.grants(tx, None if uids is None else list(uids))
         return {uid: (grant.revision, orjson.loads(grant.granted)) for uid, grant in grants.items()}
 
     async def desired_generations(self) -> dict[str, int]:
@@ -120,7 +109,7 @@ class Desired:
     async def highest_epoch(self) -> int:
         """The highest leader's term that has published; 0 before the first."""
         async with self._database.read() as tx:
-            return await _highest_epoch(tx)
+            return await desired_rows.highest_epoch(tx)
 
     async def desired(self, cluster: str, after: int) -> Delta | None:
         """What changed after the generation; None where nothing is newer. Full when ``after`` is 0 or a generation to come."""
@@ -130,7 +119,7 @@ class Desired:
         return Delta.model_validate_json(document.body)
 
     async def desired_document(self, cluster: str, after: int, *, now: int) -> Document | None:
-        """The same as JSON; at ``after`` itself a delta without entries, for the root may be signed anew. None: never published."""
+        """The same as JSON, None before the first; at ``after`` itself without entries, for the root may be signed anew."""
         async with self._database.read() as tx:
             query = select(tables.Head.generation, tables.Head.signing, tables.Head.settings, tables.Head.root)
             found = (await tx.execute(query.where(tables.Head.cluster == cluster))).first()
@@ -138,88 +127,7 @@ class Desired:
                 return None
             generation, signing, settings, root = found
             full = after <= 0 or after > generation
-            rows = await tx.execute(_entries_after(cluster, 0 if full else after))
-            entries = ",".join(rows.scalars())
+            entries = ",".join(await desired_rows.entries_after(tx, cluster, 0 if full else after))
         flag = "true" if full else "false"
         body = f'{{"root":{root},"settings":{settings},"full":{flag},"entries":[{entries}],"clock":{now}}}'
         return Document(Version(generation, signing), body.encode())
-
-
-def _entries_after(cluster: str, generation: int):  # type: ignore[no-untyped-def]
-    row = tables.Entry
-    return select(row.entry).where(row.cluster == cluster, row.generation > generation).order_by(row.account)
-
-
-async def _highest_epoch(tx: AsyncConnection) -> int:
-    return (await tx.execute(select(func.coalesce(func.max(tables.Head.epoch), 0)))).scalar_one()
-
-
-async def _fence(tx: AsyncConnection, epoch: int) -> None:
-    stored = await _highest_epoch(tx)
-    if epoch < stored:
-        raise StaleEpoch(epoch, stored)
-
-
-async def _head(tx: AsyncConnection, cluster: str) -> Head | None:
-    row = tables.Head
-    query = select(row.epoch, row.generation, row.signing, row.acknowledged, row.valid_until, row.settings)
-    found = (await tx.execute(query.where(row.cluster == cluster))).first()
-    return None if found is None else Head(*found)
-
-
-async def _digests(tx: AsyncConnection, cluster: str) -> dict[str, str]:
-    query = select(tables.Entry.account, tables.Entry.digest).where(tables.Entry.cluster == cluster)
-    return {account: digest for account, digest in await tx.execute(query)}
-
-
-async def _grants(tx: AsyncConnection, uids: Sequence[str] | None) -> dict[str, StoredGrant]:
-    query = select(tables.Grant.uid, tables.Grant.revision, tables.Grant.granted, tables.Grant.entry)
-    if uids is None:
-        return {uid: StoredGrant(*rest) for uid, *rest in await tx.execute(query)}
-    found: dict[str, StoredGrant] = {}
-    for some in chunks(uids):
-        found |= {uid: StoredGrant(*rest) for uid, *rest in await tx.execute(query.where(tables.Grant.uid.in_(some)))}
-    return found
-
-
-async def _store_head(tx: AsyncConnection, settings: str, signed: SignedRoot, signing: int) -> None:
-    root = signed.root
-    row = {
-        "cluster": root.cluster,
-        "epoch": root.epoch,
-        "generation": root.generation,
-        "signing": signing,
-        "acknowledged": root.acknowledged,
-        "valid_until": root.valid_until,
-        "settings": settings,
-        "root": signed.canonical().decode(),
-    }
-    await upsert(tx, tables.Head, [row])
-
-
-async def _store_entries(tx: AsyncConnection, cluster: str, generation: int, changes: Sequence[ChangedEntry]) -> None:
-    rows = [
-        {"cluster": cluster, "account": c.entry.account, "generation": generation, "digest": c.digest, "entry": c.text}
-        for c in changes
-    ]
-    await upsert(tx, tables.Entry, rows)
-
-
-async def _store_grants(
-    tx: AsyncConnection, cluster: str, changes: Sequence[ChangedEntry], uids: Sequence[str], before: Mapping[str, StoredGrant]
-) -> dict[str, int]:
-    rows = [
-        {
-            "uid": allocation.uid,
-            "cluster": cluster,
-            "account": change.entry.account,
-            "revision": allocation.grant_revision,
-            "granted": orjson.dumps(allocation.granted).decode(),
-            "entry": allocation.canonical().decode(),
-        }
-        for change in changes
-        for allocation in change.entry.allocations
-    ]
-    await upsert(tx, tables.Grant, rows)
-    revisions = {uid: before[uid].revision for uid in uids if uid in before}
-    return revisions | {str(row["uid"]): int(row["revision"]) for row in rows}

@@ -90,6 +90,13 @@ def changed_entries(entries: Sequence[AccountEntry], digests: Mapping[str, str])
     return [change for change in found if digests.get(change.entry.account) != change.digest]
 
 
+def revisions_after(uids: Sequence[str], before: Mapping[str, StoredGrant], changes: Sequence[ChangedEntry]) -> dict[str, int]:
+    """uid -> revision that is stored once the changes are."""
+    kept = {uid: before[uid].revision for uid in uids if uid in before}
+    new = {item.uid: item.grant_revision for change in changes for item in change.entry.allocations}
+    return kept | new
+
+
 def must_sign(head: Head | None, *, epoch: int, acknowledged: int, now: int, valid_seconds: int, moved: bool) -> bool:
     """Whether the root must be signed anew: something moved, a new term or release, or under 80 % of its validity left."""
     if head is None or moved or epoch > head.epoch or acknowledged > head.acknowledged:

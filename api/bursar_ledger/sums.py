@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, Select, case, func, select
+from sqlalchemy import ColumnElement, case, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from bursar_domain.units import HOUR, QUARTER
@@ -30,8 +30,9 @@ class Sums:
     ) -> dict[str, list[tuple[int, int]]]:
         """resource -> (first second of a quarter hour, unit-seconds charged), in order, quarters without use left out."""
         charged = [func.sum(a - r) for a, r in zip(ALLOCATED, REFUNDED, strict=True)]
-        query = select(Bucket.resource, Bucket.hour, *charged).where(Bucket.cluster == cluster, Bucket.account == account)
-        query = _hours(query, start, end).group_by(Bucket.resource, Bucket.hour).order_by(Bucket.resource, Bucket.hour)
+        keys = (Bucket.resource, Bucket.hour)
+        rows_of = (Bucket.cluster == cluster) & (Bucket.account == account) & _hours(start, end)
+        query = select(*keys, *charged).where(rows_of).group_by(*keys).order_by(*keys)
         found: dict[str, list[tuple[int, int]]] = {}
         async with self._database.read() as tx:
             for resource, hour, *amounts in await tx.execute(query):
@@ -49,14 +50,14 @@ class Sums:
         end: int | None = None,
         by: By = "account",
     ) -> list[UsageTotal]:
-        """Rows of {account, resource, allocated, refunded, charged} and, by what else they are split, user, month, day or hour (UTC).
+        """Rows of {account, resource, allocated, refunded, charged}, split further by user, month, day or hour (UTC).
 
         ``start`` and ``end`` lie on quarter hours.
         """
         sums = func.sum(_within(ALLOCATED, start, end)), func.sum(_within(REFUNDED, start, end))
         extra = _extra(by)
         keys = [Bucket.account, Bucket.resource, *extra]
-        query = _hours(select(*keys, *sums).where(Bucket.cluster == cluster), start, end)
+        query = select(*keys, *sums).where(Bucket.cluster == cluster, _hours(start, end))
         if account is not None:
             query = query.where(Bucket.account == account)
         async with self._database.read() as tx:
@@ -78,11 +79,10 @@ class Sums:
             return (await tx.execute(query.limit(1))).first() is not None
 
 
-def _hours(query: Select[*tuple[object, ...]], start: int | None, end: int | None) -> Select[*tuple[object, ...]]:
+def _hours(start: int | None, end: int | None) -> ColumnElement[bool]:
     """Only hours that touch ``[start, end)``."""
-    if start is not None:
-        query = query.where(Bucket.hour > start - HOUR)
-    return query if end is None else query.where(Bucket.hour < end)
+    later = true() if start is None else Bucket.hour > start - HOUR
+    return later if end is None else later & (Bucket.hour < end)
 
 
 def _within(columns: Sequence[Column], start: int | None, end: int | None) -> ColumnElement[int]:
@@ -105,7 +105,7 @@ def _quarter(column: Column, offset: int, start: int | None, end: int | None) ->
     return case((condition, column), else_=0)
 
 
-def _extra(by: By) -> list[ColumnElement[object]]:
+def _extra(by: By) -> list[ColumnElement[str] | ColumnElement[int]]:
     if by == "user":
         return [Bucket.user + ""]
     if by == "hour":

@@ -177,7 +177,7 @@ class Watermark(Base):
 
 
 class Change(Base):
-    """Newest change of a kind to an account (empty: to the cluster as a whole); one row each, so the feed never outgrows them."""
+    """Newest change of a kind to an account (empty: to the cluster as a whole): one row each, so the feed stays small."""
 
     __tablename__ = "changes"
     cluster: Mapped[str] = mapped_column(primary_key=True)
