@@ -8,6 +8,7 @@ from pydantic import Field
 from bursar_crds.common import (
     MAX_RESOURCES,
     MAX_SAFE,
+    WHOLE,
     AllocationHours,
     BalanceList,
     ClusterReference,
@@ -26,7 +27,7 @@ from bursar_crds.instants import Instant
 from bursar_crds.policies import CarryOver, Debt, GateName, Grace, Recurrence, Requester, Threshold, Tranche
 from bursar_crds.rules import Atomic, Fixed, ListMap, ListSet, rule
 
-StatusPercent = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE)]
+StatusPercent = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE), WHOLE]
 
 
 class EnforcementLevel(StrEnum):
@@ -143,6 +144,7 @@ class AllocationStatus(StatusModel):
             Field(
                 strict=True, ge=-1, le=MAX_SAFE, description="Number of the operation that set charged; -1 after a hand edit."
             ),
+            WHOLE,
         ]
         | None
     ) = None

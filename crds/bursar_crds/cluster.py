@@ -9,6 +9,7 @@ from bursar_crds import names
 from bursar_crds.common import (
     MAX_RESOURCES,
     MAX_UNITS,
+    WHOLE,
     AccountName,
     Conditions,
     Counter,
@@ -16,9 +17,9 @@ from bursar_crds.common import (
     Percent,
     ProjectName,
     Resource,
-    ResourceName,
     StatusModel,
     StopPolicy,
+    WrittenResourceName,
 )
 from bursar_crds.instants import Instant
 from bursar_crds.rules import ListMap, ListSet, rule
@@ -81,10 +82,11 @@ class Scheduler(Model):
 class ClusterResource(Model):
     """A resource that the cluster has."""
 
-    name: ResourceName
+    name: WrittenResourceName
     capacity: Annotated[
         int,
         Field(strict=True, ge=0, le=MAX_UNITS, description="Units installed; memory in GiB. Bounds the hours of a period."),
+        WHOLE,
     ]
     trackable: (
         Annotated[
@@ -134,7 +136,7 @@ class Brake(Model):
         Percent, Field(description="Share of the accounts that one plan may tighten. Default: 10.")
     ] = 10
     minimum_changes: Annotated[
-        int, Field(strict=True, ge=1, le=100_000, description="Changes that never engage the brake. Default: 3.")
+        int, Field(strict=True, ge=1, le=100_000, description="Changes that never engage the brake. Default: 3."), WHOLE
     ] = 3
 
 
@@ -149,17 +151,17 @@ class Drift(Model):
 class BillingWeight(Model):
     """What one unit costs for one hour."""
 
-    name: ResourceName
+    name: WrittenResourceName
     weight: Annotated[
-        int, Field(strict=True, ge=1, le=MAX_UNITS, description="Service units per unit and hour, times the scale.")
+        int, Field(strict=True, ge=1, le=MAX_UNITS, description="Service units per unit and hour, times the scale."), WHOLE
     ]
 
 
 class Billing(Model):
     """How service units are counted; whole weights, because the scheduler truncates fractions."""
 
-    version: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Grows with each change of the weights.")]
-    scale: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Weights are divided by it when shown.")]
+    version: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Grows with each change of the weights."), WHOLE]
+    scale: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Weights are divided by it when shown."), WHOLE]
     weights: Annotated[
         tuple[BillingWeight, ...],
         Field(min_length=1, max_length=MAX_RESOURCES, description="Weight per resource."),

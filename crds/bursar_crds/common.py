@@ -1,10 +1,20 @@
 """What every kind is made of: base models, hours and counts per resource, references, periods, conditions, metadata."""
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, JsonValue, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -83,6 +93,18 @@ class StatusModel(Model):
     model_config = ConfigDict(extra="ignore")
 
 
+def in_words(pattern: str) -> FieldRule[str]:
+    """The pattern again, as a rule: the API server's own message for a pattern does not say what to write instead."""
+    compiled = re.compile(pattern)
+    return FieldRule(f"self.matches('{pattern}')", names.HELP[pattern], lambda name: compiled.fullmatch(name) is not None)
+
+
+def _whole(value: object) -> object:
+    """The API server takes 5.0 for 5, and so do the models."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE: Final = BeforeValidator(_whole)
 ResourceName = Annotated[
     str,
     Field(
@@ -91,52 +113,47 @@ ResourceName = Annotated[
         description="Resource as the Cluster names it, such as cpu, gpu, memory or billing.",
     ),
 ]
-ProjectName = Annotated[str, Field(pattern=names.PROJECT_PATTERN, max_length=55)]
-# The rule repeats the pattern because the API server's own message for a pattern does not say what to write instead.
-UserName = Annotated[
-    str,
-    Field(pattern=names.USER_PATTERN, max_length=31),
-    FieldRule(f"self.matches('{names.USER_PATTERN}')", names.HELP[names.USER_PATTERN], names.is_user),
-]
-AccountName = Annotated[
-    str,
-    Field(pattern=names.ACCOUNT_PATTERN, max_length=32),
-    FieldRule(f"self.matches('{names.ACCOUNT_PATTERN}')", names.HELP[names.ACCOUNT_PATTERN], names.matches_account),
-]
-Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
-Counter = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE)]
+# Status lists go without the rule: it would cost on each write of a pool, and no person writes there.
+WrittenResourceName = Annotated[ResourceName, in_words(names.RESOURCE_NAME_PATTERN)]
+ProjectName = Annotated[str, Field(pattern=names.PROJECT_PATTERN, max_length=55), in_words(names.PROJECT_PATTERN)]
+UserName = Annotated[str, Field(pattern=names.USER_PATTERN, max_length=31), in_words(names.USER_PATTERN)]
+AccountName = Annotated[str, Field(pattern=names.ACCOUNT_PATTERN, max_length=32), in_words(names.ACCOUNT_PATTERN)]
+Percent = Annotated[int, Field(strict=True, ge=0, le=100), WHOLE]
+Counter = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE), WHOLE]
 
 
 class ResourceHours(Model):
     """Hours of one resource. Memory counts GiB hours, billing counts service units."""
 
     name: ResourceName
-    hours: Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE, description="Whole hours of one unit.")]
+    hours: Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE, description="Whole hours of one unit."), WHOLE]
 
 
 class PoolHours(ResourceHours):
     """Hours that a pool may hold."""
 
-    hours: Annotated[int, Field(strict=True, ge=0, le=MAX_HOURS, description="Whole hours of one unit.")]
+    name: WrittenResourceName
+    hours: Annotated[int, Field(strict=True, ge=0, le=MAX_HOURS, description="Whole hours of one unit."), WHOLE]
 
 
 class AllocationHours(ResourceHours):
     """Hours that an allocation asks for; a resource that is listed gets at least one."""
 
-    hours: Annotated[int, Field(strict=True, ge=1, le=MAX_HOURS, description="Whole hours of one unit, at least 1.")]
+    name: WrittenResourceName
+    hours: Annotated[int, Field(strict=True, ge=1, le=MAX_HOURS, description="Whole hours of one unit, at least 1."), WHOLE]
 
 
 class BalanceHours(ResourceHours):
     """Hours that may be below zero, as a balance is when more was used than granted."""
 
-    hours: Annotated[int, Field(strict=True, ge=-MAX_SAFE, le=MAX_SAFE, description="Whole hours of one unit.")]
+    hours: Annotated[int, Field(strict=True, ge=-MAX_SAFE, le=MAX_SAFE, description="Whole hours of one unit."), WHOLE]
 
 
 class ResourceCount(Model):
     """Units of one resource at one time."""
 
-    name: ResourceName
-    count: Annotated[int, Field(strict=True, ge=0, le=MAX_UNITS, description="Units in use at one time.")]
+    name: WrittenResourceName
+    count: Annotated[int, Field(strict=True, ge=0, le=MAX_UNITS, description="Units in use at one time."), WHOLE]
 
 
 HoursList = Annotated[tuple[ResourceHours, ...], Field(max_length=MAX_RESOURCES), ListMap()]
@@ -156,13 +173,21 @@ def hours_list(hours: Mapping[str, int]) -> tuple[ResourceHours, ...]:
 class ClusterReference(Model):
     """A Cluster, by name."""
 
-    name: Annotated[str, Field(pattern=names.CLUSTER_PATTERN, max_length=40, description="Name of the Cluster.")]
+    name: Annotated[
+        str,
+        Field(pattern=names.CLUSTER_PATTERN, max_length=40, description="Name of the Cluster."),
+        in_words(names.CLUSTER_PATTERN),
+    ]
 
 
 class PoolReference(Model):
     """A QuotaPool, by name."""
 
-    name: Annotated[str, Field(pattern=names.OBJECT_NAME_PATTERN, max_length=63, description="Name of the QuotaPool.")]
+    name: Annotated[
+        str,
+        Field(pattern=names.OBJECT_NAME_PATTERN, max_length=63, description="Name of the QuotaPool."),
+        in_words(names.OBJECT_NAME_PATTERN),
+    ]
 
 
 class Period(Model):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bursar_crds import names
-from bursar_crds.common import MAX_HOURS, Model, Percent
+from bursar_crds.common import MAX_HOURS, WHOLE, Model, Percent
 from bursar_crds.instants import QuarterHour
 from bursar_crds.rules import rule
 
@@ -39,7 +39,8 @@ class CarryOver(Model):
 
     percent: Annotated[Percent, Field(description="Share of the unused hours.")]
     maximum_hours: (
-        Annotated[int, Field(strict=True, ge=0, le=MAX_HOURS, description="Most hours per boundary. Absent: no cap.")] | None
+        Annotated[int, Field(strict=True, ge=0, le=MAX_HOURS, description="Most hours per boundary. Absent: no cap."), WHOLE]
+        | None
     ) = None
 
 
@@ -64,11 +65,11 @@ class Action(StrEnum):
 class Threshold(Model):
     """A point at which something happens."""
 
-    percent: Annotated[int, Field(strict=True, ge=1, le=1000, description="Share of the granted hours.")]
+    percent: Annotated[int, Field(strict=True, ge=1, le=1000, description="Share of the granted hours."), WHOLE]
     basis: Annotated[Basis, Field(description="Booked use, booked and committed use, or the projection.")]
     action: Annotated[Action, Field(description="What happens from there on; the strongest one in force counts.")]
     clear_below_percent: (
-        Annotated[int, Field(strict=True, ge=0, le=1000, description="Where it ends again. Default: percent.")] | None
+        Annotated[int, Field(strict=True, ge=0, le=1000, description="Where it ends again. Default: percent."), WHOLE] | None
     ) = None
 
     @rule(
@@ -94,7 +95,7 @@ class Grace(Model):
     """What is tolerated beyond the grant."""
 
     overuse_percent: Annotated[Percent, Field(description="Use beyond the grant. Default: 0.")] = 0
-    after_end_days: Annotated[int, Field(strict=True, ge=0, le=366, description="Days after the end. Default: 0.")] = 0
+    after_end_days: Annotated[int, Field(strict=True, ge=0, le=366, description="Days after the end. Default: 0."), WHOLE] = 0
 
 
 class Debt(StrEnum):
@@ -109,7 +110,7 @@ class Tranche(Model):
 
     from_: Annotated[QuarterHour | None, Field(alias="from", description="When the share opens.")] = None
     gate: Annotated[GateName, Field(description="Gate that opens the share.")] | None = None
-    percent: Annotated[int, Field(strict=True, ge=1, le=100, description="Share of the hours.")]
+    percent: Annotated[int, Field(strict=True, ge=1, le=100, description="Share of the hours."), WHOLE]
 
     @rule("has(self.from) != has(self.gate)", "give exactly one of from and gate")
     def opens_once(self) -> bool:

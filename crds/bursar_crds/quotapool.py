@@ -7,6 +7,7 @@ from pydantic import Field
 from bursar_crds.common import (
     MAX_RESOURCES,
     MAX_SAFE,
+    WHOLE,
     ClusterReference,
     Conditions,
     Counter,
@@ -44,7 +45,7 @@ class QuotaPoolSpec(Model):
         ListMap(),
     ]
     overcommit_percent: Annotated[
-        int, Field(strict=True, ge=0, le=1000, description="How far grants may exceed the hours. Default: 0.")
+        int, Field(strict=True, ge=0, le=1000, description="How far grants may exceed the hours. Default: 0."), WHOLE
     ] = 0
     projects: (
         Annotated[
@@ -97,7 +98,7 @@ class QuotaPoolStatus(StatusModel):
     observed_generation: Annotated[Counter, Field(description="Generation of the spec that this status answers.")] | None = None
     granted: Annotated[HoursList, Field(description="Hours held: charges of allocations, open operations and spent.")] = ()
     granted_percent: (
-        Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE, description="Fullest resource, granted of hours.")] | None
+        Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE, description="Fullest resource, granted of hours."), WHOLE] | None
     ) = None
     spent: Annotated[HoursList, Field(description="Hours used by allocations that are gone.")] = ()
     sequence: Annotated[Counter, Field(description="Number of the last operation opened.")] | None = None

@@ -24,7 +24,7 @@ from bursar_testing.samples import load_sample
 
 Document = dict[str, Any]
 
-EXAMPLES = 240
+EXAMPLES = 300
 SENT_AT_ONCE = 16
 
 TIMES = st.sampled_from(
@@ -63,11 +63,13 @@ OBJECT_NAMES = st.one_of(
     st.from_regex(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?", fullmatch=True),
 )
 NAMESPACES = st.sampled_from(["kube-system", "kube-x", "default", "bursar-system", "physics", "a.b", "n" * 63, "n" * 64])
-PARENTS = st.fixed_dictionaries({"name": st.sampled_from(["probe", "a", "x" * 63, "x" * 64])})
-LISTED = st.lists(st.sampled_from(["a", "b"]), max_size=3)
+REFERENCES = st.fixed_dictionaries(
+    {"name": st.sampled_from(["probe", "a", "a.b", "-a", "a_b", "A", "x" * 40, "x" * 63, "x" * 64])}
+)
+LISTED = st.lists(st.sampled_from(["a", "b", "b", "A", "a.b"]), max_size=3)
 RESOURCES = st.sampled_from(["cpu", "gpu", "memory"])
-HOURS = st.sampled_from([-1, 0, 1, 2, 100_000_000_000, 100_000_000_001])
 CALLED = st.one_of(RESOURCES, st.sampled_from(["", "CPU", "a_b", "gres/gpu", "c", "c" * 64]))
+HOURS = st.sampled_from([-1, 0, 1, 1, 2, 2.0, 2.5, 100_000_000_000, 100_000_000_001])
 
 
 def optional(strategy: st.SearchStrategy[Any], key: str) -> st.SearchStrategy[Document]:
@@ -89,6 +91,11 @@ def hours(minimum: int = 1) -> st.SearchStrategy[list[Document]]:
     """Lists of hours, sometimes with a name twice."""
     entry = st.fixed_dictionaries({"name": RESOURCES, "hours": st.sampled_from([1, 5, 100_000_000_000])})
     return st.lists(entry, min_size=minimum, max_size=3)
+
+
+def oddly(number: str, numbers: st.SearchStrategy[float]) -> st.SearchStrategy[list[Document]]:
+    """Lists of resources under odd names and with odd numbers."""
+    return st.lists(st.fixed_dictionaries({"name": CALLED, number: numbers}), max_size=2)
 
 
 def alone(
@@ -129,20 +136,20 @@ TRANCHES = st.lists(
     max_size=3,
 )
 
+ACCESS = merged(
+    st.fixed_dictionaries({"mode": st.sampled_from(["Open", "AllowList", "DenyList"])}), optional(LISTED, "projects")
+)
+
 KIND_EXAMPLES: dict[str, st.SearchStrategy[Document]] = {
-    "Cluster": alone(
-        "Cluster",
-        merged(
-            optional(
-                merged(
-                    st.fixed_dictionaries({"mode": st.sampled_from(["Open", "AllowList", "DenyList"])}),
-                    optional(st.lists(st.sampled_from(["a", "b", "A"]), max_size=3), "projects"),
-                ),
-                "access",
-            ),
-            optional(merged(st.just({"type": "slurm"}), optional(ACCOUNTS, "rootAccount")), "scheduler"),
+    "Cluster": st.one_of(
+        alone("Cluster", st.just({}), OBJECT_NAMES),
+        alone("Cluster", st.fixed_dictionaries({"access": ACCESS})),
+        alone("Cluster", st.fixed_dictionaries({"resources": oddly("capacity", HOURS)})),
+        alone(
+            "Cluster",
+            st.fixed_dictionaries({"scheduler": merged(st.just({"type": "slurm"}), optional(ACCOUNTS, "rootAccount"))}),
         ),
-        OBJECT_NAMES,
+        alone("Cluster", optional(ACCESS, "access"), OBJECT_NAMES),
     ),
     "Project": st.one_of(
         alone("Project", st.just({}), OBJECT_NAMES),
@@ -154,8 +161,9 @@ KIND_EXAMPLES: dict[str, st.SearchStrategy[Document]] = {
     "Membership": alone("Membership", merged(optional(WORDS, "user"), optional(st.one_of(TIMES, ODD_TIMES), "until"))),
     "QuotaPool": st.one_of(
         alone("QuotaPool", st.just({}), OBJECT_NAMES),
-        alone("QuotaPool", optional(PARENTS, "parentRef")),
+        alone("QuotaPool", merged(optional(REFERENCES, "parentRef"), optional(REFERENCES, "clusterRef"))),
         alone("QuotaPool", st.fixed_dictionaries({"period": periods()})),
+        alone("QuotaPool", st.fixed_dictionaries({"resources": oddly("hours", HOURS)})),
         alone("QuotaPool", merged(st.fixed_dictionaries({"resources": hours()}), optional(hours(0), "perProject"))),
         alone("QuotaPool", merged(optional(LISTED, "projects"), optional(periods(), "period")), OBJECT_NAMES),
     ),
@@ -164,10 +172,9 @@ KIND_EXAMPLES: dict[str, st.SearchStrategy[Document]] = {
         alone("Allocation", merged(st.fixed_dictionaries({"resources": hours()}), optional(hours(0), "perMember"))),
         alone("Allocation", st.fixed_dictionaries({"tranches": TRANCHES})),
         alone("Allocation", st.fixed_dictionaries({"period": periods(st.one_of(TIMES, ODD_TIMES))})),
-        alone(
-            "Allocation",
-            st.fixed_dictionaries({"resources": st.lists(st.fixed_dictionaries({"name": CALLED, "hours": HOURS}), max_size=2)}),
-        ),
+        alone("Allocation", st.fixed_dictionaries({"resources": oddly("hours", HOURS)})),
+        alone("Allocation", st.fixed_dictionaries({"concurrency": oddly("count", HOURS)})),
+        alone("Allocation", merged(optional(REFERENCES, "poolRef"), optional(REFERENCES, "clusterRef"))),
     ),
 }
 
