@@ -19,11 +19,11 @@ from bursar_local.supervisor import DEFAULT_DIRECTORY, down, up
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     options = _parser().parse_args(arguments)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)
     try:
         match options.command:
             case "build":
-                console.print(str(ensure_binary(console.print)))
+                console.print(str(ensure_binary(console.print)), soft_wrap=True)
                 return 0
             case "controlplane":
                 return asyncio.run(_control_plane(options.dir, console))
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             case _:
                 return down(options.dir, console=console)
     except LocalStackError as error:
-        console.print(f"bursar_local: {error}")
+        console.print(f"bursar_local: {error}", soft_wrap=True)
         return 1
 
 
@@ -56,7 +56,7 @@ async def _control_plane(directory: Path, console: Console) -> int:
     plane = await ControlPlane.start(directory, echo=console.print)
     try:
         await apply_definitions(plane.kubectl, share("crds"))
-        console.print(f"export KUBECONFIG={plane.kubeconfig}")
+        console.print(f"export KUBECONFIG={plane.kubeconfig}", soft_wrap=True)
         console.print("Ctrl-C ends it.")
         deaths = [asyncio.create_task(process.wait()) for process in plane.processes]
         stop = asyncio.create_task(asked.wait())

@@ -1,6 +1,7 @@
 """Applies the custom resource definitions and waits until the API server really serves them."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,6 +55,8 @@ async def apply_definitions(kubectl: Kubectl, folder: Path) -> list[str]:
     names = [definition["metadata"]["name"] for definition in definitions]
     await kubectl("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{name}" for name in names))
     await asyncio.gather(*(_settled(kubectl, path) for definition in definitions for path in _list_paths(definition)))
+    # kubectl looks up unknown kinds anew, but not unknown categories: `get bursar` would fail for hours.
+    await asyncio.to_thread(shutil.rmtree, kubectl.cache, ignore_errors=True)
     return names
 
 

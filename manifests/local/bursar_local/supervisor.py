@@ -148,8 +148,8 @@ def _hints(endpoints: Endpoints) -> tuple[str, ...]:
     return (
         "",
         f"Everything is ready. Logs and endpoints.json are in {endpoints.directory}",
-        f"  alias kubectl='{' '.join(endpoints.kubectl)}'",
         f"  export KUBECONFIG={endpoints.kubeconfig}",
+        f"  export PATH={Path(endpoints.kubectl[0]).parent}:$PATH   # the kubectl of this stack",
         f"Development users: {', '.join(endpoints.users)}. Ctrl-C (detached: bursar down) ends it all.",
     )
 
