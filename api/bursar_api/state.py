@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bursar_api.access import Access
 from bursar_api.identity.tokens import Verifier
 from bursar_kube import resources
-from bursar_kube.client import Kube
+from bursar_kube.client import Kube, Obj
 from bursar_kube.informer import Informer
 from bursar_ledger import Ledger
 
@@ -14,11 +14,11 @@ from bursar_ledger import Ledger
 class Caches:
     """Informers over the five kinds; read-only copies of the API server."""
 
-    clusters: Informer
-    projects: Informer
-    memberships: Informer
-    pools: Informer
-    allocations: Informer
+    clusters: Informer[Obj]
+    projects: Informer[Obj]
+    memberships: Informer[Obj]
+    pools: Informer[Obj]
+    allocations: Informer[Obj]
 
     @classmethod
     def over(cls, kube: Kube) -> "Caches":
@@ -31,7 +31,7 @@ class Caches:
             Informer(kube, resources.ALLOCATIONS),
         )
 
-    def all(self) -> tuple[Informer, ...]:
+    def all(self) -> tuple[Informer[Obj], ...]:
         """Every one."""
         return (self.clusters, self.projects, self.memberships, self.pools, self.allocations)
 

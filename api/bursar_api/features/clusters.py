@@ -45,7 +45,12 @@ async def list_accounts(name: str, gateway: State, caller: Caller) -> Response:
     if not await gateway.access.may(caller, "list", "clusters"):
         raise NotFound(f"there is no account of cluster {name} that you may see")
     states = await gateway.ledger.account_states(name)
-    return Response(orjson.dumps({"items": [s.model_dump(by_alias=True) for s in states.values()]}), media_type="application/json")
+    read_backs = await gateway.ledger.read_backs(name)
+    body = {
+        "items": [state.model_dump(mode="json", by_alias=True) for state in states.values()],
+        "acknowledgements": {uid: {"revision": found.revision, "at": found.at} for uid, found in read_backs.items()},
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 @router.get("/projects")

@@ -59,7 +59,7 @@ def booked(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     seconds: Counter[str] = Counter()
     for row in rows:
         if row["resource"] == "cpu":
-            seconds[row["account"]] += row["seconds"]
+            seconds[row["account"]] += row["allocated"]
     return dict(seconds)
 
 
