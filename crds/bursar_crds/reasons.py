@@ -136,7 +136,7 @@ class Reason(StrEnum):
     ACCESS_DENIED = "AccessDenied", "The cluster's access rules do not let the project in."
     REQUESTED_BY_FORGED = (
         "RequestedByForged",
-        "requestedBy names somebody else than the one who asks; leave it out, it is stamped.",
+        "The field requestedBy names somebody else than the one who asks; leave it out, it is stamped.",
     )
 
 
