@@ -140,7 +140,7 @@ class Leadership:
         # Ours already: a claim whose answer got lost.
         if spec.get("holderIdentity", "") in ("", self.identity):
             return True
-        return time.monotonic() - self._seen[1] > spec.get("leaseDurationSeconds", 0)
+        return time.monotonic() - self._seen[1] > float(spec.get("leaseDurationSeconds", 0))
 
     async def _next_epoch(self, lease: Obj) -> int:
         return 1 + max(_epoch(lease), await self._epoch_floor())
@@ -187,7 +187,8 @@ class Leadership:
         return False
 
     def _is_mine(self, lease: Obj) -> bool:
-        return bool(lease.get("spec", {}).get("holderIdentity") == self.identity) and _epoch(lease) == self.epoch
+        holder: object = lease.get("spec", {}).get("holderIdentity")
+        return holder == self.identity and _epoch(lease) == self.epoch
 
 
 def _epoch(lease: Obj) -> int:
