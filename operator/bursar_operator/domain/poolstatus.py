@@ -1,0 +1,64 @@
+"""What a pool's status says for people, and the pool's side of claim and recount."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from bursar_crds.conditions import set_condition
+from bursar_crds.reasons import Reason
+from bursar_domain.room import Problem
+from bursar_operator.domain import hours
+from bursar_operator.domain.hours import Hours
+from bursar_operator.domain.rows import Book, Obj, Row, book_fields
+
+
+def claimed(book: Book, epoch: int) -> Book:
+    """The book under this leader's term. A pool that had no term yet stays uncounted until the first recount."""
+    return replace(book, epoch=epoch, granted=book.granted if book.epoch is not None else None)
+
+
+def recounted(book: Book, charged: Hours, below: Iterable[Hours], *, may_lower: bool) -> Book:
+    """The total counted anew: Σ charged + spent. It rises at once; it falls only where all is acknowledged, and not
+    below what the pools under it hold. Only for a pool without intents."""
+    counted = hours.plus(charged, book.spent)
+    floor = hours.total(list(below))
+    present = book.granted or {}
+    lowest = hours.upper(counted, floor) if may_lower or book.granted is None else hours.upper(counted, present)
+    granted = hours.positive(lowest)
+    return book if book.granted is not None and hours.same(granted, present) else book.with_granted(granted)
+
+
+def charged_to(pool: str, rows: Iterable[Row], path_of: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Σ charged of the allocations that draw on the pool or on one below it; ``path_of`` maps leaf names to paths."""
+    return hours.total(
+        [row.state.charged for row in rows if row.state.charged and row.leaf and pool in path_of.get(row.leaf, ())]
+    )
+
+
+def overcommitted(book: Book) -> dict[str, int]:
+    """Hours granted beyond the limit."""
+    return hours.positive(hours.minus(book.granted or {}, book.pool.limit))
+
+
+def status(book: Book, problem: Problem | None, before: Obj, now: datetime) -> Obj:
+    """The status in full, as one PUT writes it."""
+    kept = {name: value for name, value in before.items() if name not in ("granted", "grantedPercent")}
+    after = {**kept, **book_fields(book), "observedGeneration": book.generation}
+    beyond = overcommitted(book)
+    over = (
+        (Reason.OVERCOMMITTED, f"{hours.in_words(beyond)} more than the pool has are granted; raise it, or lower allocations.")
+        if beyond
+        else (Reason.WITHIN_LIMIT, "no more hours are granted than the pool has.")
+    )
+    listed = set_condition(before.get("conditions"), "Overcommitted", bool(beyond), *over, now, book.generation)
+    ready, reason, message = _ready(book, problem)
+    after["conditions"] = set_condition(listed, "Ready", ready, reason, message, now, book.generation)
+    return after
+
+
+def _ready(book: Book, problem: Problem | None) -> tuple[bool, Reason, str]:
+    if problem is not None:
+        return False, problem.reason, problem.message
+    if book.granted is None:
+        return False, Reason.EPOCH_PENDING, "the pool is being counted; grants follow by themselves."
+    return True, Reason.READY, "allocations can draw on the pool."

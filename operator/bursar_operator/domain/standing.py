@@ -1,0 +1,214 @@
+"""What an allocation's status says for people: conditions and figures, and when they are worth a write."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bursar_crds.conditions import ConditionDict, set_condition
+from bursar_crds.instants import format_instant
+from bursar_crds.reasons import Reason
+from bursar_domain.room import Cause, Problem
+from bursar_operator.domain import hours
+from bursar_operator.domain.grant import Facts
+from bursar_operator.domain.rows import GrantState, Obj, state_fields
+from bursar_operator.ledgerview import Figures
+
+# Figures that move without a condition flipping are written at most so often.
+FIGURES_SECONDS = 60.0
+
+Verdict = tuple[bool, Reason, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything that the status of one allocation tells."""
+
+    facts: Facts
+    state: GrantState
+    now: datetime
+    cluster: str
+    observed: bool = False
+    """Whether the cluster only observes, by its spec."""
+    enforced_at: datetime | None = None
+    problem: Problem | None = None
+    causes: Sequence[Cause] = ()
+    counted: bool = True
+    """Whether every pool on the path is claimed and counted."""
+    figures: Figures | None = None
+    account: str | None = None
+    is_over: bool = False
+
+    @property
+    def granted_in_full(self) -> bool:
+        """Whether everything that is wanted is granted."""
+        return hours.same(self.state.granted, self.facts.want)
+
+
+def granted(standing: Standing) -> Verdict:
+    """Condition Granted."""
+    state = standing.state
+    if standing.facts.row.deleting:
+        return _withdrawn(state)
+    if standing.granted_in_full and not hours.is_zero(state.granted):
+        return _in_full(state)
+    if standing.is_over:
+        return False, Reason.EXPIRED, "the period is over and nothing of it was used; nothing is granted."
+    if standing.problem is not None:
+        return False, standing.problem.reason, standing.problem.message
+    if standing.causes:
+        return False, standing.causes[0].reason, " ".join(cause.message for cause in standing.causes)
+    if not standing.counted:
+        return False, Reason.EPOCH_PENDING, "the pool is being counted; the grant follows by itself."
+    return False, Reason.WAITING, "the request waits for its turn at the pool; the grant follows by itself."
+
+
+def _withdrawn(state: GrantState) -> Verdict:
+    if hours.is_zero(state.charged):
+        return False, Reason.WITHDRAWN, "the hours were given back to the pool; the object goes next."
+    return False, Reason.DELETING, "the hours go back to the pool once the scheduler has taken the limit away."
+
+
+def _in_full(state: GrantState) -> Verdict:
+    words = f"{hours.in_words(state.granted)} of pool {state.pool} are granted"
+    if hours.same(state.charged, state.granted):
+        return True, Reason.GRANTED, f"{words}."
+    return True, Reason.RELEASING, f"{words}; the rest goes back to the pool once the scheduler has the lower limit."
+
+
+def enforced(standing: Standing) -> Verdict:
+    """Condition Enforced."""
+    revision, facts = standing.state.revision, standing.facts
+    if revision == 0:
+        return False, Reason.WAITING, "nothing was granted yet, so there is nothing to enforce."
+    if facts.not_enforced:
+        if standing.observed:
+            return False, Reason.NOT_ENFORCED, f"cluster {standing.cluster} only observes; set its enforcement to Enforce."
+        return (
+            False,
+            Reason.AGENT_NEVER_ENROLLED,
+            f"no agent was ever enrolled for cluster {standing.cluster}; run `bursar clusters enrol {standing.cluster}`.",
+        )
+    if facts.acknowledged(standing.state):
+        at = f" at {format_instant(standing.enforced_at)}" if standing.enforced_at else ""
+        return True, Reason.ENFORCED, f"revision {revision} was read back from the scheduler{at}."
+    return False, Reason.ENFORCING, f"revision {revision} is on its way to the scheduler of cluster {standing.cluster}."
+
+
+def expired(standing: Standing) -> Verdict:
+    """Condition Expired."""
+    row = standing.facts.row
+    if standing.now >= row.end:
+        return True, Reason.EXPIRED, f"the period ended at {format_instant(row.end)}."
+    if standing.now < row.start:
+        return False, Reason.NOT_STARTED, f"the period begins at {format_instant(row.start)}."
+    return False, Reason.ACTIVE, f"the period runs until {format_instant(row.end)}."
+
+
+def exhausted(figures: Figures) -> Verdict:
+    """Condition Exhausted."""
+    if figures.exhausted:
+        return True, Reason.EXHAUSTED, "the granted hours are used up; ask for more, or wait for the next period."
+    return False, Reason.NOT_EXHAUSTED, "granted hours are left."
+
+
+def overdrawn(figures: Figures) -> Verdict:
+    """Condition Overdrawn."""
+    if figures.overdrawn:
+        return True, Reason.OVERDRAWN, "more hours were used than are granted; ask for more."
+    return False, Reason.NOT_OVERDRAWN, "no more hours were used than are granted."
+
+
+def usage_stale(figures: Figures) -> Verdict:
+    """Condition UsageStale."""
+    as_of = f" (as of {format_instant(figures.usage_as_of)})" if figures.usage_as_of else ""
+    if figures.usage_stale:
+        return True, Reason.USAGE_STALE, f"usage is older than it should be{as_of}; figures may be low."
+    return False, Reason.USAGE_CURRENT, "usage is up to date."
+
+
+def ready(standing: Standing, is_granted: Verdict, is_enforced: Verdict, is_expired: Verdict) -> Verdict:
+    """Condition Ready: the first thing that stands in the way, or that all is in place."""
+    if standing.facts.row.deleting:
+        return False, Reason.DELETING, is_granted[2]
+    for holds, reason, message in (is_granted, (not is_expired[0], is_expired[1], is_expired[2])):
+        if not holds:
+            return False, reason, message
+    if is_enforced[0]:
+        return True, Reason.READY, "the hours are granted and the scheduler keeps the limit."
+    if standing.facts.not_enforced and standing.observed:
+        return True, Reason.READY, "the hours are granted; the cluster only observes."
+    return False, is_enforced[1], is_enforced[2]
+
+
+def conditions(standing: Standing, before: Sequence[Mapping[str, Any]]) -> list[ConditionDict]:
+    """The whole list; equal to the one before where nothing changed."""
+    figures = standing.figures or Figures()
+    is_granted, is_enforced, is_expired = granted(standing), enforced(standing), expired(standing)
+    verdicts = {
+        "Ready": ready(standing, is_granted, is_enforced, is_expired),
+        "Granted": is_granted,
+        "Enforced": is_enforced,
+        "Expired": is_expired,
+        "Exhausted": exhausted(figures),
+        "Overdrawn": overdrawn(figures),
+        "UsageStale": usage_stale(figures),
+    }
+    result: Sequence[Mapping[str, Any]] = before
+    for type_, (holds, reason, message) in verdicts.items():
+        result = set_condition(result, type_, holds, reason, message, standing.now, standing.facts.row.generation)
+    return [dict(item) for item in result]
+
+
+def status(standing: Standing, before: Obj) -> Obj:
+    """The status in full, as one PUT writes it."""
+    after = {**before, **state_fields(standing.state), "observedGeneration": standing.facts.row.generation}
+    after["conditions"] = conditions(standing, before.get("conditions") or ())
+    if standing.account is not None:
+        after["account"] = standing.account
+    if standing.figures is not None:
+        after |= _figure_fields(standing.figures)
+    return after
+
+
+def _figure_fields(figures: Figures) -> Obj:
+    fields: Obj = {
+        "used": hours.as_list(figures.used),
+        "committed": hours.as_list(figures.committed),
+        "available": hours.as_list(figures.available),
+        "usedPercent": figures.used_percent,
+        "enforcement": figures.enforcement,
+    }
+    if figures.usage_as_of is not None:
+        fields["usageAsOf"] = format_instant(figures.usage_as_of)
+    return fields
+
+
+def urgent(before: Obj, after: Obj) -> bool:
+    """Whether the change has to be written now: the protocol moved or a condition flipped."""
+    return _essence(before) != _essence(after)
+
+
+def _essence(status_: Obj) -> object:
+    protocol = ("granted", "charged", "pool", "grantGeneration", "grantRevision", "grantSequence", "chargeSequence")
+    flips = [(item["type"], item["status"], item["reason"]) for item in status_.get("conditions") or ()]
+    return [status_.get(name) or None for name in protocol], status_.get("observedGeneration"), status_.get("account"), flips
+
+
+def moved(before: Obj, after: Obj) -> bool:
+    """Whether a figure moved by one percent of the grant or more, or a message changed."""
+    if [item["message"] for item in before.get("conditions") or ()] != [item["message"] for item in after["conditions"]]:
+        return True
+    if before.get("enforcement") != after.get("enforcement"):
+        return True
+    grant = hours.of(after.get("granted"))
+    return any(
+        _moved(hours.of(before.get(name)), hours.of(after.get(name)), grant) for name in ("used", "committed", "available")
+    )
+
+
+def _moved(before: Mapping[str, int], after: Mapping[str, int], grant: Mapping[str, int]) -> bool:
+    names = {**before, **after}
+    return any(abs(after.get(name, 0) - before.get(name, 0)) * 100 >= max(1, grant.get(name, 0)) for name in names) and (
+        before != after
+    )
