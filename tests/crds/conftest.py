@@ -29,7 +29,10 @@ async def namespaces(controlplane: ControlPlane) -> None:
         await controlplane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump(manifest))
 
 
-@pytest.fixture(scope="session")
-async def samples_applied(controlplane: ControlPlane, namespaces: None) -> None:
-    """Every sample applied as a person would."""
-    await controlplane.kubectl("apply", *(f"--filename={path}" for path in sample_files()))
+@pytest.fixture(scope="module")
+async def samples_applied(controlplane: ControlPlane, namespaces: None) -> AsyncIterator[None]:
+    """Every sample applied as a person would, and taken away again: other parts' tests share the control plane."""
+    files = [f"--filename={path}" for path in sample_files()]
+    await controlplane.kubectl("apply", *files)
+    yield
+    await controlplane.kubectl("delete", "--ignore-not-found", "--timeout=60s", *files)
