@@ -127,3 +127,11 @@ async def test_counts_a_resource_quota(kubectl: Kubectl) -> None:
     await kubectl("create", "configmap", "two", "-n", "test-quota")
     refused = await kubectl("create", "configmap", "three", "-n", "test-quota", check=False)
     assert "exceeded quota" in refused.stderr
+
+
+async def test_the_controller_manager_shows_strangers_its_health_alone(bare_controlplane: ControlPlane) -> None:
+    address = bare_controlplane.addresses["kube-controller-manager"]
+    async with anonymous(bare_controlplane) as client:
+        assert (await client.get(f"{address}/healthz")).status_code == 200
+        assert (await client.get(f"{address}/metrics")).status_code in {401, 403}
+        assert (await client.get(f"{address}/configz")).status_code in {401, 403}

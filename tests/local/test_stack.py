@@ -12,10 +12,22 @@ import httpx
 import pytest
 
 from bursar_local.build import ensure_binary
+from bursar_local.controlplane import ControlPlane
 from bursar_local.endpoints import Endpoints
 from bursar_local.leftovers import start_time
 
 PARTS = ["etcd", "kube-apiserver", "kube-controller-manager", "operator", "webhooks", "gateway"]
+INSTALLED = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: bursar}
+webhooks:
+- name: validate.bursar.dev
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  clientConfig: {service: {name: bursar-webhooks, namespace: bursar-system}}
+  rules: [{apiGroups: [bursar.dev], apiVersions: ["*"], operations: [CREATE], resources: [allocations]}]
+"""
 pytestmark = pytest.mark.controlplane
 
 
@@ -166,3 +178,37 @@ async def test_in_a_terminal_ctrl_c_ends_it_all(stack: Endpoints) -> None:
     rest, _ = await launcher.communicate()
     assert launcher.returncode == 0, rest.decode()
     assert running(endpoints) == []
+
+
+async def test_another_cluster_is_used_where_one_is_named_and_keeps_no_webhook(tmp_path: Path) -> None:
+    plane = await ControlPlane.start(tmp_path / "cluster")
+    try:
+        folder = tmp_path / "stack"
+        code, said = await launch("up", "--detach", "--kubeconfig", str(plane.kubeconfig), directory=folder)
+        assert code == 0, said
+        endpoints = Endpoints.read(folder)
+        assert endpoints.apiserver == plane.url
+        assert running(endpoints) == ["operator", "webhooks", "gateway"]
+        assert not (folder / "controlplane" / "etcd").exists()
+        called = await plane.kubectl("get", "validatingwebhookconfigurations", "-o", "name")
+        assert called.stdout.strip().endswith("/bursar")
+        code, said = await launch("down", directory=folder)
+        assert (code, running(endpoints)) == (0, []), said
+        left = await plane.kubectl("get", "validatingwebhookconfigurations", "-o", "name")
+        assert left.stdout == ""
+    finally:
+        await plane.stop()
+
+
+async def test_a_cluster_where_bursar_is_installed_is_left_alone(tmp_path: Path) -> None:
+    plane = await ControlPlane.start(tmp_path / "cluster")
+    try:
+        await plane.kubectl("apply", "-f", "-", input=INSTALLED)
+        code, said = await launch("up", "--detach", "--kubeconfig", str(plane.kubeconfig), directory=tmp_path / "stack")
+        assert code == 1
+        assert "Bursar is installed" in said
+        untouched = await plane.kubectl("get", "validatingwebhookconfiguration", "bursar", "-o", "yaml")
+        assert "service:" in untouched.stdout
+        assert (await plane.kubectl("get", "namespace", "bursar-system", check=False)).return_code != 0
+    finally:
+        await plane.stop()

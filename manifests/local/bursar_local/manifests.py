@@ -16,13 +16,17 @@ APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=bursar-
 _NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}}
 
 
-async def apply_manifests(kubectl: Kubectl, webhooks_url: str) -> None:
-    """Namespace first, since the other files put objects into it; the webhook configuration last."""
+async def apply_manifests(kubectl: Kubectl, webhooks_url: str, *, development_groups: bool) -> None:
+    """Namespace first, since the other files put objects into it; the webhook configuration last.
+
+    `development_groups` binds the platform roles to groups of the development issuer: never in a cluster that is not ours.
+    """
     await _apply(kubectl, _NAMESPACE)
     await kubectl(*APPLY, "--recursive", f"--filename={share('rbac')}")
     if has_share("policies"):
         await kubectl(*APPLY, "--recursive", f"--filename={share('policies')}")
-    await kubectl(*APPLY, f"--filename={Path(__file__).with_name('dev-bindings.yaml')}")
+    if development_groups:
+        await kubectl(*APPLY, f"--filename={Path(__file__).with_name('dev-bindings.yaml')}")
     for document in webhook_documents(share("webhook"), f"{webhooks_url}/validate"):
         await _apply(kubectl, document)
 

@@ -3,13 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from bursar_local import parts
+from bursar_local import admission, parts
 from bursar_local.authentication import AuthenticationIssuer
 from bursar_local.certificates import Authority, KeyPair
 from bursar_local.controlplane import ControlPlane
 from bursar_local.crds import apply_definitions
 from bursar_local.endpoints import Endpoints, Part
-from bursar_local.errors import NotReady, PartDied, PortTaken
+from bursar_local.errors import LocalStackError, NotReady, PartDied, PortTaken
 from bursar_local.files import share, write_private
 from bursar_local.identity import wait_until_accepted
 from bursar_local.kubeconfigs import cluster_entry, service_account_kubeconfig
@@ -24,6 +24,7 @@ from bursar_local.toolchain import Echo
 _ATTEMPTS = 3
 _READY_SECONDS = 90.0
 _SECRET_SECONDS = 60.0
+_CALLED_SECONDS = 30.0
 _PAUSE_SECONDS = 0.25
 
 
@@ -37,6 +38,7 @@ class Stack:
         self._report = report
         self._echo = echo
         self._plane: ControlPlane | None = None
+        self._foreign_kubectl: Kubectl | None = None
         self._own: list[Process] = []
         self._probes: list[tuple[Process, Probe]] = []
         self._addresses: dict[str, str] = {}
@@ -71,6 +73,9 @@ class Stack:
             await process.stop()
             self._report(PartState(process.name, State.ENDED))
             self._own.pop()
+        if self._foreign_kubectl:
+            await admission.remove(self._foreign_kubectl)
+            self._foreign_kubectl = None
         if self._plane:
             await self._plane.stop()
             self._plane = None
@@ -98,7 +103,7 @@ class Stack:
         kubectl = await self._cluster(ports, authority)
         self._echo("Applying definitions, roles, policies and the webhook configuration")
         await apply_definitions(kubectl, share("crds"))
-        await apply_manifests(kubectl, parts.webhooks_url(ports))
+        await apply_manifests(kubectl, parts.webhooks_url(ports), development_groups=self._foreign is None)
         for account in parts.SERVICE_ACCOUNTS:
             await service_account_kubeconfig(kubectl, self.layout.kubeconfig(account), parts.SYSTEM_NAMESPACE, account)
         await self._parts(kubectl, ports, authority, server)
@@ -111,7 +116,10 @@ class Stack:
             self._echo(
                 f"Using the cluster of {self._foreign}. Its API server must trust the users' issuer for their writes to pass"
             )
-            return Kubectl(self._binary, self._foreign, self.layout.directory / "kubectl-cache")
+            kubectl = Kubectl(self._binary, self._foreign, self.layout.directory / "kubectl-cache")
+            await admission.refuse_installed(kubectl)
+            self._foreign_kubectl = kubectl
+            return kubectl
         issuer = AuthenticationIssuer(parts.issuer_url(ports), authority.certificate_file.read_text())
         self._plane = await ControlPlane.start(
             self.layout.control_plane, authentication=issuer, binary=self._binary, report=self._report
@@ -126,6 +134,7 @@ class Stack:
         await self._start_part(
             parts.gateway(self.layout, ports, server, trusted), Probe(f"{parts.gateway_url(ports)}/readyz", trusted)
         )
+        await self._webhook_called(kubectl)
         if self._plane:
             secret = self.layout.identity_secret.read_text()
             await wait_until_accepted(parts.issuer_url(ports), trusted, self._plane, self.layout.users[0], secret)
@@ -149,6 +158,14 @@ class Stack:
             await asyncio.sleep(_PAUSE_SECONDS)
         reason = f"the operator made no Secret {parts.SYSTEM_NAMESPACE}/{parts.WEBHOOK_SECRET}"
         raise NotReady("webhooks", _SECRET_SECONDS, reason, self._own[-1].log)
+
+    async def _webhook_called(self, kubectl: Kubectl) -> None:
+        refusal = await admission.wait_until_called(kubectl, _CALLED_SECONDS)
+        if refusal and self._plane:
+            raise LocalStackError(f"the API server does not reach the webhook: {refusal}")
+        if refusal:
+            await admission.remove(kubectl)
+            self._echo("This cluster does not reach the webhook on this machine: refusals come from the operator, not at apply")
 
     async def _endpoints(self, kubectl: Kubectl, ports: StackPorts, authority: Authority, supervisor: int) -> Endpoints:
         entry = await cluster_entry(kubectl)
