@@ -4,7 +4,7 @@ from bursar_ledger.agents import AgentRecord, ReadBack
 from bursar_ledger.changes import Change
 from bursar_ledger.desired import Document, Version
 from bursar_ledger.enrolments import Enrolment
-from bursar_ledger.errors import BadReport, EditedGrant, Fenced, LedgerError, StaleEpoch, TooManyPending
+from bursar_ledger.errors import BadReport, EditedGrant, Fenced, LedgerError, StaleEpoch, TooManyPending, Unavailable
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import TOMBSTONE, Publication
 
@@ -23,5 +23,6 @@ __all__ = [
     "ReadBack",
     "StaleEpoch",
     "TooManyPending",
+    "Unavailable",
     "Version",
 ]

@@ -51,7 +51,7 @@ class Agents:
     async def record_status(self, cluster: str, report: StatusReport, now: int) -> Receipt:
         """Take a status report in: accounts replace, revisions only grow; ``dropped`` counts foreign allocations."""
         async with self._database.write() as tx:
-            await sessions.fence(tx, cluster, report.session)
+            await sessions.fence(tx, cluster, report.session, now)
             known = await reports.receipt_of(tx, cluster, "status", report.report_id, now)
             if known is not None:
                 return known

@@ -5,18 +5,18 @@ out twice, and an agent forgets a report once it holds the receipt. Only heartbe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from bursar_ledger.errors import LedgerError
+from bursar_ledger.errors import LedgerError, Unavailable
 from bursar_ledger.tables import Base, table
 
 BUSY_MILLISECONDS: Final = 15_000
@@ -56,18 +56,28 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A snapshot."""
-        async with self._engine.begin() as connection:
-            yield connection
+        with _errors():
+            async with self._engine.begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """The write lock; committed at the end, rolled back on error. Writers of one process queue here, not in SQLite."""
-        async with self._turn, self._writer.begin() as connection:
-            yield connection
+        with _errors():
+            async with self._turn, self._writer.begin() as connection:
+                yield connection
 
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable(f"the ledger's database does not answer ({error.orig}); try again") from error
 
 
 def driver_url(url: str) -> str:

@@ -5,7 +5,8 @@ LedgerError
 ├── EditedGrant     one revision with two values: someone edited the allocation's status by hand
 ├── Fenced          a younger session with the same key, or one whose place was taken
 ├── BadReport       a report that no scheduler can have meant
-└── TooManyPending  enrolments wait for the operator and no more are taken
+├── TooManyPending  enrolments wait for the operator and no more are taken
+└── Unavailable     the database is locked, full or away; repeat the call
 """
 
 
@@ -53,3 +54,7 @@ class BadReport(LedgerError):
 
 class TooManyPending(LedgerError):
     """No more enrolments are taken until the operator has decided some."""
+
+
+class Unavailable(LedgerError):
+    """The database is locked for too long, full or away; the same call may be repeated."""

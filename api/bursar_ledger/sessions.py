@@ -63,11 +63,13 @@ class Sessions:
             await tx.execute(update(Agent).where(held).values(last_seen=before))
 
 
-async def fence(tx: AsyncConnection, cluster: str, session: str) -> None:
-    """Raise Fenced where another session holds the cluster."""
+async def fence(tx: AsyncConnection, cluster: str, session: str, now: int) -> None:
+    """Note the sign of life; raise Fenced where another session holds the cluster."""
     held = await _holder(tx, cluster)
     if held is not None and held[0] != session:
         raise Fenced(cluster, session, held[0])
+    if held is not None and held[1] < now:
+        await tx.execute(update(Agent).where(Agent.cluster == cluster).values(last_seen=now))
 
 
 async def _holder(tx: AsyncConnection, cluster: str) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ class Usage:
         """
         slots.check(report.slots)
         async with self._database.write() as tx:
-            await sessions.fence(tx, cluster, report.session)
+            await sessions.fence(tx, cluster, report.session, now)
             known = await reports.receipt_of(tx, cluster, "usage", report.report_id, now)
             if known is not None:
                 return known
