@@ -32,8 +32,8 @@ class Child(NamedTuple):
 class Reading:
     """One resource of one account in one cycle.
 
-    ``counter`` and ``running_minutes`` come from the same call as ``in_force`` (at t0); ``left_*`` are unit-seconds of all active
-    allocations, grace included: ``left_now`` counts use up to the later read of the records (t1), ``left_then`` up to t0.
+    ``counter`` comes from the same call as ``in_force`` (at t0); ``left_*`` are unit-seconds of all active allocations,
+    grace included: ``left_now`` counts use up to the later read of the records (t1), ``left_then`` up to t0.
     ``lag_seconds`` is use that the counter does not show yet; ``behind_seconds`` bounds what is left while the job feed is late
     (`None`: the feed is current).
     """
@@ -49,7 +49,7 @@ class Reading:
 
 
 def growth(samples: Sequence[Sample], since: int, capacity: int) -> int:
-    """Counter growth after the last sample at or before ``since``; a fall counts its new value and a full machine's work between."""
+    """Counter growth after the last sample at or before ``since``; a fall counts the new value and a full machine's work."""
     first = max((i for i, sample in enumerate(samples) if sample.at <= since), default=0)
     total = 0
     for before, after in zip(samples[first:], samples[first + 1 :], strict=False):
@@ -90,7 +90,7 @@ def _capped(seconds: int, reading: Reading) -> int:
 
 
 def run_minutes_wall(limit_minutes: int, counter: int, in_force: int | None) -> int:
-    """`GrpTRESRunMins`: what may run at once, kept while it lies in [1, 1.25] times the head-room, so that a lost counter frees little."""
+    """`GrpTRESRunMins`: what may run at once, kept inside [1, 1.25] times the head-room: a lost counter then frees little."""
     room = max(FLOOR, limit_minutes - counter)
     if in_force is not None and room <= in_force <= room + room // 4:
         return in_force

@@ -33,9 +33,9 @@ def test_no_package_in_tests() -> None:
 
 def test_standard_library_operator_wins_from_the_root() -> None:
     """`python -m` from the root imports the real `operator`."""
-    done = subprocess.run([sys.executable, "-c", "import operator; print(operator.itemgetter.__module__)"], cwd=ROOT, capture_output=True, text=True)
+    code = "import operator; print(operator.itemgetter.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "operator"
-    assert done.returncode == 0
 
 
 def test_no_module_shadows_the_standard_library() -> None:

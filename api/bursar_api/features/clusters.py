@@ -40,7 +40,7 @@ async def get_cluster(name: str, gateway: State, caller: Caller) -> Response:
 
 @router.get("/clusters/{name}/accounts")
 async def list_accounts(name: str, gateway: State, caller: Caller) -> Response:
-    """Limits, counters and drift of every account as the agent last read them back (TRES-minutes). Needs the right to list clusters."""
+    """Limits, counters (TRES-minutes) and drift of every account as its agent last read them back; for who lists clusters."""
     _named(await visibility.clusters(gateway, caller), "cluster", name)
     if not await gateway.access.may(caller, "list", "clusters"):
         raise NotFound(f"there is no account of cluster {name} that you may see")
