@@ -6,7 +6,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -14,9 +14,11 @@ from bursar_crds import names
 from bursar_crds.instants import format_instant, parse_instant
 from bursar_domain import keys
 from bursar_domain.enrolment import SECRET_PREFIX
+from bursar_domain.wire import EnrolRequest
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import Conflict, NotFound
 from bursar_kube.resources import CLUSTERS, SECRETS
+from bursar_ledger.enrolments import Enrolments
 from bursar_operator.metrics import Metrics
 
 PER_PASS: Final = 50
@@ -24,26 +26,6 @@ MAX_KEYS: Final = 8
 KEY_BYTES: Final = 32
 AGAIN = "make a new token with `bursar clusters enrol {cluster}` and use it once"
 LOG = structlog.get_logger("bursar.operator")
-
-
-class Request(Protocol):
-    """A request as the ledger keeps it."""
-
-    @property
-    def id(self) -> str:
-        """Identifies it."""
-
-    @property
-    def cluster(self) -> str:
-        """Cluster whose agent asks."""
-
-    @property
-    def public_key(self) -> str:
-        """Base64url of the raw key."""
-
-    @property
-    def mac(self) -> str:
-        """MAC of both under the token's secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +61,7 @@ def _instant(text: str) -> datetime:
     return datetime.fromtimestamp(int(text), UTC) if text.isdigit() else parse_instant(text)
 
 
-def decide(request: Request, token: Token | None, trusted: tuple[str, ...], now: datetime) -> Verdict:
+def decide(request: EnrolRequest, token: Token | None, trusted: tuple[str, ...], now: datetime) -> Verdict:
     """What becomes of one request, from what is known."""
     again = AGAIN.format(cluster=request.cluster)
     if not _is_key(request.public_key):
@@ -105,22 +87,10 @@ def _is_key(public_key: str) -> bool:
         return False
 
 
-class EnrolmentBook(Protocol):
-    """The part of the ledger that holds requests."""
-
-    async def pending_enrolments(self) -> "list[Request]":
-        """Requests that nobody decided yet."""
-
-    async def decide_enrolment(self, request_id: str, accepted: bool, message: str) -> None:
-        """Tell the agent."""
-
-
-class Enrolment:
+class EnrolmentDesk:
     """Decides what waits; called whenever the ledger has news of an enrolment."""
 
-    def __init__(
-        self, kube: Kube, ledger: EnrolmentBook, namespace: str, metrics: Metrics, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, kube: Kube, ledger: Enrolments, namespace: str, metrics: Metrics, now: Callable[[], datetime]) -> None:
         self._kube = kube
         self._ledger = ledger
         self._namespace = namespace
@@ -130,13 +100,13 @@ class Enrolment:
     async def settle(self) -> bool:
         """Decide a bounded number of requests; True where more wait, so that a flood holds nothing else up."""
         waiting = list(await self._ledger.pending_enrolments())
-        for request in waiting[:PER_PASS]:
-            verdict = await self._judge(request)
-            await self._ledger.decide_enrolment(request.id, verdict.accepted, verdict.message)
-            self._report(request, verdict)
+        for item in waiting[:PER_PASS]:
+            verdict = await self._judge(item.request)
+            await self._ledger.decide_enrolment(item.id, verdict.accepted, verdict.message)
+            self._report(item.request, verdict)
         return len(waiting) > PER_PASS
 
-    async def _judge(self, request: Request) -> Verdict:
+    async def _judge(self, request: EnrolRequest) -> Verdict:
         cluster = await self._cluster(request.cluster)
         if cluster is None:
             return Verdict(False, f"there is no cluster {request.cluster[:40]}; check the name in agent.yaml", "no-cluster")
@@ -187,7 +157,7 @@ class Enrolment:
                 if attempt == 4:
                     raise
 
-    def _report(self, request: Request, verdict: Verdict) -> None:
+    def _report(self, request: EnrolRequest, verdict: Verdict) -> None:
         cluster = request.cluster if names.is_cluster(request.cluster) and verdict.outcome != "no-cluster" else ""
         self._metrics.enrolments.labels(cluster, verdict.outcome).inc()
         say = LOG.info if verdict.accepted else LOG.warning

@@ -14,6 +14,7 @@ from bursar_domain.wire import (
     TrackedResource,
     Transition,
 )
+from bursar_operator.domain import hours
 
 Obj = Mapping[str, Any]
 BUILT_ACTIONS: Final = ("Notify", "Hold")
@@ -60,11 +61,17 @@ def is_granted(allocation: Obj) -> bool:
     return bool((allocation.get("status") or {}).get("grantRevision"))
 
 
+def is_overgranted(allocation: Obj) -> bool:
+    """Whether more is granted than the pools hold for it: somebody edited the status."""
+    status = allocation.get("status") or {}
+    return not hours.at_least(hours.of(status.get("charged")), hours.of(status.get("granted")))
+
+
 def allocation_entry(allocation: Obj) -> AllocationEntry:
     """One allocation with its dated transitions: open at the start, closed at the end."""
     metadata, spec, status = allocation["metadata"], allocation["spec"], allocation["status"]
     # Exactly what the status says: the ledger refuses another `granted` under the same revision.
-    granted = {item["name"]: item["hours"] for item in status.get("granted") or ()}
+    granted = hours.of(status.get("granted"))
     start, end = (int(parse_instant(spec["period"][at]).timestamp()) for at in ("start", "end"))
     return AllocationEntry(
         uid=metadata["uid"],

@@ -1,0 +1,81 @@
+"""The command `bursar-operator`: settings from the environment, one process, exit status 0 after SIGTERM."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from bursar_kube.errors import KubeError, NotConfigured
+from bursar_ledger.errors import LedgerError
+from bursar_operator import settings
+from bursar_operator.settings import PREFIX, BadSetting, OperatorSettings
+from bursar_operator.signing import BadSigningKey
+
+USAGE_ERROR = 2
+FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="bursar-operator",
+        description="Decides grants, keeps projects and publishes desired state.",
+        epilog=_settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    try:
+        loaded = settings.load(os.environ)
+    except BadSetting as error:
+        _fail(str(error), USAGE_ERROR)
+    _log_to_stderr(loaded.log_level)
+    _run(loaded)
+
+
+def _run(loaded: OperatorSettings) -> None:
+    from bursar_operator.app import Operator, TermOver
+
+    async def run() -> None:
+        await Operator(loaded).run()
+
+    try:
+        asyncio.run(run())
+    except (BadSigningKey, NotConfigured, LedgerError) as error:
+        _fail(str(error), USAGE_ERROR)
+    except (KubeError, TermOver, OSError) as error:
+        _fail(str(error), FAILED)
+
+
+def _fail(message: str, status: int) -> None:
+    sys.stderr.write(f"bursar-operator: {message}\n")
+    sys.exit(status)
+
+
+def _log_to_stderr(level: str) -> None:
+    number = logging.getLevelNamesMapping()[level]
+    logging.basicConfig(stream=sys.stderr, level=number, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+    for noisy in ("aiosqlite", "alembic", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _settings_help() -> str:
+    fields = OperatorSettings.model_fields.items()
+    return "settings (environment):\n" + "\n".join(f"  {PREFIX}{name.upper()}: {field.description}" for name, field in fields)
+
+
+if __name__ == "__main__":
+    main()

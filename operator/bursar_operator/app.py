@@ -1,0 +1,242 @@
+"""The operator put together: lead, read everything, then let each part run until the term is over."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final
+
+import kopf
+import structlog
+
+from bursar_domain.keys import Signer
+from bursar_kube.client import Kube
+from bursar_kube.lease import Leadership
+from bursar_kube.resources import QUOTAPOOLS
+from bursar_ledger.errors import StaleEpoch
+from bursar_ledger.ledger import Ledger
+from bursar_operator import handlers, signing
+from bursar_operator.allocation import Grants
+from bursar_operator.books import Books
+from bursar_operator.certificates import Certificates, utc_now
+from bursar_operator.cluster import Clusters
+from bursar_operator.desired import DesiredState
+from bursar_operator.domain.clusters import Patience
+from bursar_operator.enrolment import EnrolmentDesk
+from bursar_operator.feed import Feed
+from bursar_operator.health import Health
+from bursar_operator.informers import Informers
+from bursar_operator.membership import Memberships
+from bursar_operator.metrics import Metrics
+from bursar_operator.project import Projects
+from bursar_operator.settings import OperatorSettings
+
+STOP_SECONDS: Final = 0.8
+RETRY_SECONDS: Final = 5.0
+LEADERSHIP, RECOVERY, HANDLERS = "leadership", "recovery", "handlers"
+LOG = structlog.get_logger("bursar.operator")
+
+
+class TermOver(Exception):
+    """This process no longer leads; another one does, so it ends."""
+
+
+class Operator:
+    """One process. `run` returns when it was asked to stop, and raises when it must not go on."""
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._health = Health(self._metrics.registry)
+        self._stop = asyncio.Event()
+        self._tasks: dict[asyncio.Task[Any], str] = {}
+        for part in (LEADERSHIP, RECOVERY, HANDLERS):
+            self._health.missing(part, "has not begun")
+
+    async def run(self) -> None:
+        """Everything from the first look at the Lease to its release."""
+        signer = signing.load_or_create(self._settings.signing_key_file)
+        self._listen_for_signals()
+        async with AsyncExitStack() as stack:
+            await self._health.start(self._settings.health_address, self._settings.health_port)
+            stack.push_async_callback(self._health.stop)
+            LOG.info("health and metrics", address=f"http://{self._settings.health_address}:{self._health.port}")
+            ledger = await Ledger.connect(self._settings.ledger_url)
+            stack.push_async_callback(ledger.close)
+            kube = await Kube.connect(str(self._settings.kubeconfig) if self._settings.kubeconfig else None)
+            stack.push_async_callback(kube.close)
+            leadership = Leadership(
+                kube, namespace=self._settings.system_namespace, epoch_floor=lambda: highest_epoch(kube, ledger)
+            )
+            stack.push_async_callback(leadership.release)
+            stack.push_async_callback(self._end_parts)
+            self._begin(LEADERSHIP, self._lead(leadership, kube, ledger, signer))
+            await self._until_over(leadership)
+
+    async def _lead(self, leadership: Leadership, kube: Kube, ledger: Ledger, signer: Signer) -> None:
+        self._health.missing(LEADERSHIP, "waits for the Lease")
+        epoch = await leadership.acquire()
+        self._metrics.leader.set(1)
+        self._metrics.epoch.set(epoch)
+        self._health.ready(LEADERSHIP)
+        parts = Parts(self._settings, kube, ledger, signer, self._metrics, epoch)
+        self._health.missing(RECOVERY, "reads and recovers")
+        self._begin("certificates", repeated("certificates", parts.certificates.run, self._metrics))
+        await parts.load()
+        self._begin("desired state", parts.desired.run())
+        self._begin("feed", parts.feed.run())
+        await parts.grants.start()
+        self._health.ready(RECOVERY)
+        self._begin("projects", parts.projects.run())
+        self._begin("memberships", parts.memberships.run())
+        self._begin("clusters", parts.clusters.run())
+        self._begin("grants", parts.stop_grants_at_the_end())
+        await self._run_kopf(parts)
+
+    async def _run_kopf(self, parts: "Parts") -> None:
+        ready = asyncio.Event()
+        registry = handlers.registry(parts.projects, parts.clusters, self._settings.kubeconfig)
+        coroutine = kopf.operator(
+            registry=registry, settings=handlers.settings(), standalone=True, clusterwide=True, ready_flag=ready
+        )
+        kopf_task = self._begin("kopf", coroutine)
+        await ready.wait()
+        self._listen_for_signals()  # Kopf took the signals; it ends with the rest, not before
+        self._health.ready(HANDLERS)
+        LOG.info("serving")
+        await kopf_task
+
+    def _begin(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks[task] = name
+        return task
+
+    async def _until_over(self, leadership: Leadership) -> None:
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        lost = asyncio.create_task(leadership.lost.wait(), name="lost")
+        try:
+            while True:
+                watched = {stop, lost, *self._tasks}
+                done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
+                if stop in done:
+                    return
+                if lost in done:
+                    raise TermOver("the Lease was lost; another process may lead now")
+                for task in done:
+                    self._judge_end(task)
+        finally:
+            stop.cancel()
+            lost.cancel()
+
+    def _judge_end(self, task: asyncio.Task[Any]) -> None:
+        name = self._tasks[task]
+        error = None if task.cancelled() else task.exception()
+        if stale := _find(error, StaleEpoch):
+            raise TermOver(str(stale)) from stale
+        if error is not None:
+            raise error
+        raise RuntimeError(f"the part {name} ended by itself")
+
+    async def _end_parts(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.exception()
+
+    def _listen_for_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+
+class Parts:
+    """The parts of one term, wired to each other."""
+
+    def __init__(
+        self, settings: OperatorSettings, kube: Kube, ledger: Ledger, signer: Signer, metrics: Metrics, epoch: int
+    ) -> None:
+        self._kube = kube
+        self._settings = settings
+        self._signer = signer
+        patience = Patience(settings.agent_timeout_seconds, settings.usage_stale_seconds)
+        self.informers = Informers.build(kube)
+        self.books = Books(ledger, self.informers, patience, utc_now)
+        self.desired = DesiredState(
+            ledger,
+            self.informers,
+            self.books,
+            signer,
+            metrics,
+            epoch=epoch,
+            valid_days=settings.valid_days,
+            now=utc_now,
+            announced=lambda cluster, _: self.clusters.touch(cluster),
+        )
+        self.grants = Grants(kube, self.books, self.informers, epoch=epoch, published=self.desired.touch, clock=time.time)
+        self.projects = Projects(kube, self.informers, self.books, self.desired, settings.system_namespace, utc_now)
+        self.memberships = Memberships(kube, self.informers, self.books, self.desired, settings.user_prefix, utc_now)
+        self.clusters = Clusters(kube, self.informers, self.books, self.desired, patience, utc_now)
+        self.certificates = Certificates(kube, settings.system_namespace, settings.webhook_configuration, utc_now)
+        self.enrolment = EnrolmentDesk(kube, ledger, settings.system_namespace, metrics, utc_now)
+        self.feed = Feed(ledger, self.books, self, metrics, time.monotonic)
+        self.books.changed = self.grants.touch
+        self.books.republish = self.desired.publish_now
+
+    async def load(self) -> None:
+        """Read everything that decisions rest on, all but the allocations, which the grants follow once they hold the pools."""
+        await signing.publish(self._kube, self._settings.system_namespace, self._signer)
+        await self.feed.start()
+        await self.informers.start()
+        await self.desired.load()
+        await self.books.load(self._kube)
+        self.desired.follow()
+
+    async def stop_grants_at_the_end(self) -> None:
+        """Runs as long as the others do; when they are cancelled, the grants finish what they are writing."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.grants.stop()
+            await self.informers.stop()
+
+    def cluster_changed(self, cluster: str) -> None:
+        """Its agent said something."""
+        self.clusters.touch(cluster)
+
+    def account_changed(self, cluster: str, account: str) -> None:
+        """Its state at the scheduler, or its use, changed."""
+        self.memberships.touch_account(account)
+        self.projects.touch_account(account)
+
+    async def enrolment_asked(self) -> None:
+        """An agent waits to be let in."""
+        await self.enrolment.settle()
+
+
+async def highest_epoch(kube: Kube, ledger: Ledger) -> int:
+    """The highest term that anything was written under."""
+    pools = await kube.list(QUOTAPOOLS)
+    return max([await ledger.highest_epoch(), *((pool.get("status") or {}).get("epoch") or 0 for pool in pools)])
+
+
+async def repeated(name: str, run: Any, metrics: Metrics) -> None:
+    """A part whose passes may fail: report it and go on."""
+    while True:
+        try:
+            await run()
+        except Exception as error:
+            metrics.failures.labels(name).inc()
+            LOG.warning("a pass failed; trying again", part=name, error=str(error))
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+def _find(error: BaseException | None, kind: type[StaleEpoch]) -> StaleEpoch | None:
+    if isinstance(error, kind):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := _find(inner, kind))), None)
+    return None

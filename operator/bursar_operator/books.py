@@ -1,0 +1,324 @@
+"""The books in memory: what the ledger knows, ready to be asked while a decision is made."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bursar_domain.balance import Balance, Grant, balance
+from bursar_domain.wire import AccountEntry, AccountState, AllocationEntry
+from bursar_kube.client import Kube
+from bursar_kube.resources import ALLOCATIONS
+from bursar_ledger.agents import AgentRecord, ReadBack
+from bursar_ledger.grants import published_grants
+from bursar_ledger.ledger import Ledger
+from bursar_ledger.publication import TOMBSTONE
+from bursar_operator.directory import Directory
+from bursar_operator.domain import balances, clusters
+from bursar_operator.domain.balances import AccountUse
+from bursar_operator.informers import BY_CLUSTER, Informers
+from bursar_operator.ledgerview import Figures
+
+Obj = dict[str, Any]
+Key = tuple[str, str]
+"""Cluster and account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What agents may have seen of an allocation. ``entry`` is None once it is tombstoned."""
+
+    cluster: str
+    account: str
+    revision: int
+    entry: AllocationEntry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A gone allocation: the generation from which its cluster does without it; None until that is published."""
+
+    cluster: str
+    generation: int | None
+
+
+class Books:
+    """The `LedgerView` of the grants, and what the other parts ask of the ledger.
+
+    `load` fills it before anything is decided; `Feed` keeps it fresh. `republish` publishes an account's entry and gives the
+    generation; `changed` is told which allocation (namespace, name) has to be looked at again.
+    """
+
+    def __init__(self, ledger: Ledger, informers: Informers, patience: clusters.Patience, now: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._informers = informers
+        self._directory = Directory(informers)
+        self._patience = patience
+        self._now = now
+        self._published: dict[str, Published] = {}
+        self._of_cluster: dict[str, set[str]] = {}
+        self._of_account: dict[Key, set[str]] = {}
+        self._read_backs: dict[str, ReadBack] = {}
+        self._tombstones: dict[str, Tombstone] = {}
+        self._agents: dict[str, AgentRecord] = {}
+        self._states: dict[str, dict[str, AccountState]] = {}
+        self._use: dict[Key, AccountUse] = {}
+        self._used_accounts: set[str] = set()
+        self._balances: dict[Key, Mapping[str, Balance]] = {}
+        self._rules: dict[str, frozenset[str]] = {}
+        self._objects: dict[str, Obj] = {}
+        self._stale: set[Key] = set()
+        self.changed: Callable[[str, str], None] = _nobody
+        self.republish: Callable[[str, str], Awaitable[int]] = _nowhere
+        informers.allocations.subscribe(self._allocation)
+        informers.clusters.subscribe(self._cluster)
+
+    async def load(self, kube: Kube) -> None:
+        """Read everything once; projects and clusters must be followed already."""
+        generations = await self._ledger.desired_generations()
+        for uid, grant in (await published_grants(self._ledger)).items():
+            self._put(uid, Published(grant.cluster, grant.account, grant.revision, grant.entry))
+            if grant.tombstoned:
+                self._tombstones[uid] = Tombstone(grant.cluster, generations.get(grant.cluster, 0))
+        await self.refresh_agents()
+        for cluster in set(generations) | set(self._agents):
+            await self.refresh_acknowledgements(cluster)
+            await self.refresh_states(cluster)
+            for account in await self._ledger.totals(cluster):
+                await self._load_account(kube, cluster, account)
+
+    async def _load_account(self, kube: Kube, cluster: str, account: str) -> None:
+        # The allocations are not followed yet: their first copy has to come after the pools are claimed.
+        owner = self._directory.of_account(account)
+        stored = await kube.list(ALLOCATIONS, owner.namespace) if owner else []
+        grants = [balances.grant_of(item) for item in stored if item["spec"]["clusterRef"]["name"] == cluster]
+        known = {grant.uid for grant in grants}
+        cuts = balances.boundaries([*grants, *self._gone((cluster, account), known)])
+        self._use[cluster, account] = balances.summed(await self._ledger.quarters(cluster, account), cuts)
+        self._used_accounts.add(account)
+
+    # What the grants ask
+
+    def ack(self, uid: str) -> int | None:
+        """Revision that was read back from the scheduler."""
+        found = self._read_backs.get(uid)
+        return found.revision if found else None
+
+    def enforced_at(self, uid: str) -> datetime | None:
+        """When it was read back."""
+        found = self._read_backs.get(uid)
+        return datetime.fromtimestamp(found.at, UTC) if found and found.at else None
+
+    def revision(self, uid: str) -> tuple[int, Mapping[str, int]] | None:
+        """Revision and grant that are published."""
+        found = self._published.get(uid)
+        return None if found is None else (found.revision, found.entry.granted if found.entry else {})
+
+    def used_hours(self, uid: str) -> Mapping[str, int]:
+        """Whole hours used, rounded up."""
+        found = self._balance(uid)
+        return found.used_hours() if found else {}
+
+    def committed_hours(self, uid: str) -> Mapping[str, int]:
+        """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
+        granted = balances.grant_of(self._objects[uid]).hours if uid in self._objects else {}
+        return balances.committed_hours(self._committed(uid), granted.keys())
+
+    def figures(self, uid: str) -> Figures | None:
+        """Balance for the status; None while its account has neither use nor running jobs."""
+        key, allocation = self._key(uid), self._objects.get(uid)
+        if key is None or allocation is None or (key not in self._use and not self._committed(uid)):
+            return None
+        found = self._balance(uid)
+        keys = self._rules[uid] = balances.rules_in_force(allocation, found, self._rules.get(uid, ()))
+        as_of, stale = self.complete_until(key[0]), self._usage_stale(key[0])
+        return balances.figures(allocation, found, self._committed(uid), keys, as_of, stale)
+
+    def acknowledged_as_not_enforced(self, cluster: str) -> bool:
+        """Whether nobody writes limits there, so that what is published counts as acknowledged."""
+        found = self._informers.clusters.get(None, cluster)
+        if found is None or clusters.observes(found):
+            return True
+        return cluster not in self._agents and not clusters.enrolled(found)
+
+    def complete_until(self, cluster: str) -> datetime | None:
+        """Usage watermark."""
+        agent = self._agents.get(cluster)
+        return datetime.fromtimestamp(agent.watermark, UTC) if agent and agent.watermark is not None else None
+
+    def uids(self, cluster: str) -> Iterable[str]:
+        """Every allocation that anything was ever published of."""
+        return tuple(self._of_cluster.get(cluster, ()))
+
+    def tombstoned(self, uid: str) -> bool:
+        """Whether the tombstone is published and its agent does without the allocation."""
+        found = self._tombstones.get(uid)
+        if found is None:
+            return False
+        if not found.cluster or self.acknowledged_as_not_enforced(found.cluster):
+            return True
+        agent = self._agents.get(found.cluster)
+        return found.generation is not None and agent is not None and agent.generation >= found.generation
+
+    async def tombstone(self, uid: str) -> None:
+        """Publish that the allocation is gone."""
+        before = self._published.get(uid)
+        await self._ledger.tombstone(uid)
+        if before is None or not before.cluster:
+            self._tombstones[uid] = Tombstone("", 0)
+            return
+        self._put(uid, Published(before.cluster, before.account, TOMBSTONE, None))
+        self._tombstones.setdefault(uid, Tombstone(before.cluster, None))
+        generation = await self.republish(before.cluster, before.account)
+        self._tombstones[uid] = Tombstone(before.cluster, generation)
+
+    # What the other parts ask
+
+    def agent(self, cluster: str) -> AgentRecord | None:
+        """The cluster's agent, if it ever called."""
+        return self._agents.get(cluster)
+
+    def states(self, cluster: str) -> Mapping[str, AccountState]:
+        """What the agent saw of each account."""
+        return self._states.get(cluster, {})
+
+    def has_use(self, account: str) -> bool:
+        """Whether any cluster ever booked use of the account."""
+        return account in self._used_accounts
+
+    # What keeps it fresh
+
+    def published(self, cluster: str, entries: Sequence[AccountEntry], revisions: Mapping[str, int]) -> None:
+        """Take in what a publication has stored."""
+        for entry in entries:
+            for item in entry.allocations:
+                if revisions.get(item.uid) == item.grant_revision:
+                    self._put(item.uid, Published(cluster, entry.account, item.grant_revision, item))
+
+    def edited(self, uid: str, revision: int) -> None:
+        """The ledger has this revision with other hours: whoever repairs it must go above it."""
+        before = self._published.get(uid)
+        if before is not None and before.revision < revision:
+            self._put(uid, Published(before.cluster, before.account, revision, before.entry))
+
+    async def refresh_agents(self) -> None:
+        """Read the agents again."""
+        self._agents = await self._ledger.agents()
+
+    async def refresh_states(self, cluster: str) -> None:
+        """Read again what the agent saw of each account."""
+        self._states[cluster] = await self._ledger.account_states(cluster)
+
+    async def refresh_acknowledgements(self, cluster: str) -> list[str]:
+        """Read the read-backs again; the uids whose revision moved."""
+        fresh = await self._ledger.read_backs(cluster)
+        moved = [uid for uid, item in fresh.items() if self._read_backs.get(uid) != item]
+        self._read_backs |= fresh
+        return moved
+
+    async def refresh_use(self, cluster: str, account: str) -> None:
+        """Read an account's use again, summed between the boundaries that its allocations have now."""
+        key = (cluster, account)
+        cuts = balances.boundaries(self._grants(key))
+        self._use[key] = balances.summed(await self._ledger.quarters(cluster, account), cuts)
+        self._used_accounts.add(account)
+        self._balances.pop(key, None)
+        self._stale.discard(key)
+
+    def unsettled(self) -> list[Key]:
+        """Accounts with use whose allocations have boundaries that the sums do not know yet."""
+        return list(self._stale)
+
+    def touch(self, uid: str) -> None:
+        """Have the allocation looked at again."""
+        found, gone = self._objects.get(uid), self._published.get(uid)
+        if found is not None:
+            self.changed(found["metadata"]["namespace"], found["metadata"]["name"])
+        elif gone is not None and gone.entry is not None:
+            self.changed(gone.entry.namespace, gone.entry.name)
+
+    def touch_account(self, cluster: str, account: str) -> None:
+        """Have every allocation of the account looked at again."""
+        for item in self._directory.allocations(cluster, account):
+            self.changed(item["metadata"]["namespace"], item["metadata"]["name"])
+
+    def touch_cluster(self, cluster: str) -> None:
+        """Have every allocation of the cluster looked at again."""
+        for item in self._informers.allocations.by_index(BY_CLUSTER, cluster):
+            self.changed(item["metadata"]["namespace"], item["metadata"]["name"])
+
+    def _allocation(self, _: str, old: Obj | None, new: Obj | None) -> None:
+        now = new or old
+        if now is None:
+            return
+        uid = now["metadata"]["uid"]
+        if new is None:
+            self._objects.pop(uid, None)
+            self._rules.pop(uid, None)
+        else:
+            self._objects[uid] = new
+        key = self._directory.key_of(now)
+        if key is None or key not in self._use:
+            return
+        self._balances.pop(key, None)
+        if new is not None and not balances.boundaries([balances.grant_of(new)]) <= set(self._use[key].boundaries):
+            self._stale.add(key)
+
+    def _cluster(self, _: str, old: Obj | None, new: Obj | None) -> None:
+        """Where nobody enforced until now, or nobody does any more, acknowledgements mean something else."""
+        cluster = new or old
+        if cluster is not None and (old is None or new is None or _enforced_by(old) != _enforced_by(new)):
+            self.touch_cluster(cluster["metadata"]["name"])
+
+    def _put(self, uid: str, item: Published) -> None:
+        self._published[uid] = item
+        self._of_cluster.setdefault(item.cluster, set()).add(uid)
+        self._of_account.setdefault((item.cluster, item.account), set()).add(uid)
+
+    def _key(self, uid: str) -> Key | None:
+        allocation, gone = self._objects.get(uid), self._published.get(uid)
+        if allocation is not None:
+            return self._directory.key_of(allocation)
+        return (gone.cluster, gone.account) if gone else None
+
+    def _grants(self, key: Key) -> list[Grant]:
+        living = [balances.grant_of(item) for item in self._directory.allocations(*key)]
+        return [*living, *self._gone(key, {grant.uid for grant in living})]
+
+    def _gone(self, key: Key, known: Collection[str]) -> list[Grant]:
+        """Allocations whose objects went away while they still held hours."""
+        entries = (self._published[uid].entry for uid in self._of_account.get(key, ()) if uid not in known)
+        return [balances.grant_of_entry(entry) for entry in entries if entry and any(entry.granted.values())]
+
+    def _balance(self, uid: str) -> Balance | None:
+        key = self._key(uid)
+        if key is None or key not in self._use:
+            return None
+        if key not in self._balances:
+            self._balances[key] = balance(self._grants(key), self._use[key].spans).allocations
+        return self._balances[key].get(uid)
+
+    def _committed(self, uid: str) -> Mapping[str, int]:
+        key = self._key(uid)
+        state = self._states.get(key[0], {}).get(key[1]) if key else None
+        return state.committed if state else {}
+
+    def _usage_stale(self, cluster: str) -> bool:
+        agent = self._agents.get(cluster)
+        if agent is None:
+            return False
+        silent = self._now().timestamp() - agent.last_seen
+        late = max(0, agent.scheduler_time - (agent.watermark or 0)) if agent.watermark is not None else 0
+        return silent > self._patience.usage_seconds or late > self._patience.usage_seconds
+
+
+def _enforced_by(cluster: Obj) -> tuple[bool, bool]:
+    return clusters.observes(cluster), clusters.enrolled(cluster)
+
+
+def _nobody(_: str, __: str) -> None:
+    return None
+
+
+async def _nowhere(_: str, __: str) -> int:
+    return 0

@@ -1,0 +1,273 @@
+"""Publication: entries of accounts that changed, gathered for a moment, built, signed and stored per cluster."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from bursar_domain.keys import Signer
+from bursar_domain.wire import AccountEntry
+from bursar_ledger.errors import EditedGrant, StaleEpoch
+from bursar_ledger.ledger import Ledger
+from bursar_ledger.publication import Publication
+from bursar_operator.books import Books
+from bursar_operator.directory import Directory, Owner
+from bursar_operator.domain import clusters, entries
+from bursar_operator.domain.memberships import computing
+from bursar_operator.informers import BY_NAMESPACE, Informers
+from bursar_operator.metrics import Metrics
+
+Obj = dict[str, Any]
+DEBOUNCE_SECONDS: Final = 0.02
+PER_PUBLICATION: Final = 500
+RETRY_SECONDS: Final = 1.0
+RENEW_SECONDS: Final = 3600.0
+DAY: Final = 86_400
+LOG = structlog.get_logger("bursar.operator")
+
+
+class DesiredState:
+    """The one writer of desired state. `touch…` says what may have changed; `run` publishes until the term is over."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        informers: Informers,
+        books: Books,
+        signer: Signer,
+        metrics: Metrics,
+        *,
+        epoch: int,
+        valid_days: int,
+        now: Callable[[], datetime],
+        announced: Callable[[str, int], None],
+    ) -> None:
+        self._ledger = ledger
+        self._informers = informers
+        self._directory = Directory(informers)
+        self._books = books
+        self._signer = signer
+        self._metrics = metrics
+        self._epoch = epoch
+        self._valid_seconds = valid_days * DAY
+        self._now = now
+        self._announced = announced
+        self._dirty: dict[str, dict[str, float]] = {}
+        self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
+        self._generations: dict[str, int] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+
+    def generation(self, cluster: str) -> int | None:
+        """Newest generation, None before the first."""
+        return self._generations.get(cluster)
+
+    def clusters_of(self, account: str) -> list[str]:
+        """Clusters that have an entry of the account, in order."""
+        return sorted(cluster for cluster, known in self._known.items() if account in known)
+
+    async def load(self) -> None:
+        """Read which entries there are."""
+        self._generations = await self._ledger.desired_generations()
+        for cluster in self._generations:
+            delta = await self._ledger.desired(cluster, 0)
+            self._known[cluster] = {entry.account: entry.project for entry in delta.entries} if delta else {}
+
+    def follow(self) -> None:
+        """Hear of every change; what is there already counts as one, so that the first round compares everything."""
+        self._informers.clusters.subscribe(self._on_cluster)
+        self._informers.projects.subscribe(self._on_project)
+        self._informers.memberships.subscribe(self._on_membership)
+        self._informers.allocations.subscribe(self._on_allocation)
+        for cluster, known in self._known.items():
+            for account in known:
+                self.touch(cluster, account)
+
+    def touch(self, cluster: str, account: str) -> None:
+        """The account's entry may have changed."""
+        self._dirty.setdefault(cluster, {}).setdefault(account, time.monotonic())
+        self._wake.set()
+
+    def touch_cluster(self, cluster: str) -> None:
+        """The cluster's settings, its acknowledgement or its root's validity may have changed."""
+        self._dirty.setdefault(cluster, {})
+        self._wake.set()
+
+    def touch_account(self, account: str) -> None:
+        """Something that concerns the account on every cluster changed."""
+        for cluster in self.clusters_of(account):
+            self.touch(cluster, account)
+
+    async def publish_now(self, cluster: str, account: str) -> int:
+        """Publish the account's entry and return the generation from which it holds."""
+        self.touch(cluster, account)
+        await self.flush()
+        return self._generations.get(cluster, 0)
+
+    async def flush(self) -> None:
+        """Wait until everything touched so far is published."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._wake.set()
+        await waiter
+
+    async def run(self) -> None:
+        """Publish for ever. Raises StaleEpoch when a newer leader has published."""
+        # An entry that is built before every allocation is known would take limits away.
+        await self._informers.allocations.synced()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._renew(), name="renew roots")
+            group.create_task(self._rounds(), name="publish")
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            for cluster in list(self._known):
+                self.touch_cluster(cluster)
+
+    async def _rounds(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(DEBOUNCE_SECONDS)
+            self._wake.clear()
+            batch, self._dirty = self._dirty, {}
+            waiters, self._waiters = self._waiters, []
+            failed = [not await self._try(cluster, accounts) for cluster, accounts in batch.items()]
+            if any(failed):
+                self._waiters += waiters
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
+            else:
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+
+    async def _try(self, cluster: str, accounts: dict[str, float]) -> bool:
+        try:
+            await self._publish_all(cluster, accounts)
+        except StaleEpoch:
+            raise
+        except Exception as error:
+            self._metrics.failures.labels("desired").inc()
+            LOG.exception("desired state could not be published; trying again", cluster=cluster, error=str(error))
+            again = self._dirty.setdefault(cluster, {})
+            for account, since in accounts.items():
+                again.setdefault(account, since)
+            return False
+        return True
+
+    async def _publish_all(self, name: str, accounts: dict[str, float]) -> None:
+        cluster = self._informers.clusters.get(None, name)
+        if cluster is None:
+            return  # the agent keeps what it has; the Cluster's return is an event
+        names = sorted(accounts)
+        if not names and name not in self._known:
+            self._known[name] = {}
+        pieces = [names[at : at + PER_PUBLICATION] for at in range(0, len(names), PER_PUBLICATION)] or [[]]
+        for piece in pieces:
+            built = {account: entry for account in piece if (entry := self._entry(name, account)) is not None}
+            await self._publish(cluster, built)
+            await asyncio.sleep(0)
+        if accounts:
+            self._metrics.publish_seconds.observe(time.monotonic() - min(accounts.values()))
+
+    async def _publish(self, cluster: Obj, built: dict[str, AccountEntry]) -> None:
+        name = cluster["metadata"]["name"]
+        while True:
+            chosen = list(built.values())
+            try:
+                publication = await self._store(cluster, chosen)
+                break
+            except EditedGrant as error:
+                edited = next(entry for entry in chosen if any(item.uid == error.uid for item in entry.allocations))
+                del built[edited.account]
+                LOG.warning("a grant was edited by hand; it is repaired", cluster=name, account=edited.account, uid=error.uid)
+                self._books.edited(error.uid, error.revision)
+                self._books.touch(error.uid)
+        self._taken_in(name, chosen, publication)
+
+    async def _store(self, cluster: Obj, chosen: list[AccountEntry]) -> Publication:
+        return await self._ledger.publish(
+            entries.settings(cluster),
+            chosen,
+            epoch=self._epoch,
+            acknowledged=clusters.acknowledged(cluster),
+            now=int(self._now().timestamp()),
+            valid_seconds=self._valid_seconds,
+            sign=self._signer.sign,
+        )
+
+    def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
+        self._books.published(cluster, chosen, publication.revisions)
+        self._known.setdefault(cluster, {}).update((entry.account, entry.project) for entry in chosen)
+        self._metrics.published.labels(cluster).inc(publication.changed)
+        self._metrics.generation.labels(cluster).set(publication.generation)
+        if self._generations.get(cluster) != publication.generation:
+            self._generations[cluster] = publication.generation
+            self._announced(cluster, publication.generation)
+
+    def _entry(self, cluster: str, account: str) -> AccountEntry | None:
+        """None where nothing was ever granted: no agent has to hear of the account."""
+        known = self._known.get(cluster, {}).get(account)
+        owner = self._directory.of_account(account)
+        if owner is None:
+            return entries.closed_entry(account, known) if known else None
+        allocations = self._directory.allocations(cluster, account)
+        if owner.deleting and not allocations:
+            return entries.closed_entry(account, known) if known else None
+        if known is None and not any(entries.is_granted(item) for item in allocations):
+            return None
+        if edited := [item for item in allocations if entries.is_overgranted(item)]:
+            # Nothing that no pool backs is ever signed; what was published holds until the grants are repaired.
+            for item in edited:
+                LOG.warning("more is granted than charged; not published", cluster=cluster, uid=item["metadata"]["uid"])
+                self._books.touch(item["metadata"]["uid"])
+            return None
+        return entries.account_entry(account, owner.project, self._members(owner), allocations)
+
+    def _members(self, owner: Owner) -> tuple[str, ...]:
+        return computing(self._informers.memberships.by_index(BY_NAMESPACE, owner.namespace), self._now())
+
+    def _on_cluster(self, _: str, old: Obj | None, new: Obj | None) -> None:
+        if new is None:
+            return
+        name = new["metadata"]["name"]
+        if old is None or old["spec"] != new["spec"] or clusters.acknowledged(old) != clusters.acknowledged(new):
+            self.touch_cluster(name)
+        if old is None:
+            for account in self._known.get(name, {}):
+                self.touch(name, account)
+
+    def _on_project(self, _: str, old: Obj | None, new: Obj | None) -> None:
+        for owner in {Owner.of(item) for item in (old, new) if item} - {None}:
+            if owner is not None and (new is None or old is None or Owner.of(old) != Owner.of(new)):
+                self.touch_account(owner.account)
+                for item in self._informers.allocations.by_index(BY_NAMESPACE, owner.namespace):
+                    self.touch(item["spec"]["clusterRef"]["name"], owner.account)
+
+    def _on_membership(self, _: str, old: Obj | None, new: Obj | None) -> None:
+        item = new or old
+        if item is not None and (old is None or new is None or _weight(old) != _weight(new)):
+            owner = self._directory.of_namespace(item["metadata"]["namespace"])
+            if owner is not None:
+                self.touch_account(owner.account)
+
+    def _on_allocation(self, _: str, old: Obj | None, new: Obj | None) -> None:
+        if old is not None and new is not None and _published_part(old) == _published_part(new):
+            return
+        for item in (new or old,):
+            key = self._directory.key_of(item) if item is not None and (entries.is_granted(item) or new is None) else None
+            if key is not None:
+                self.touch(*key)
+
+
+def _weight(membership: Obj) -> tuple[Any, bool]:
+    return membership["spec"], "deletionTimestamp" in membership["metadata"]
+
+
+def _published_part(allocation: Obj) -> Iterable[Any]:
+    status, spec = allocation.get("status") or {}, allocation["spec"]
+    return status.get("grantRevision"), status.get("granted"), spec["period"], spec.get("thresholds")

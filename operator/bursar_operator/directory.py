@@ -1,0 +1,65 @@
+"""Who owns a namespace or an account: only projects that the operator has settled, never what one merely claims."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bursar_operator.informers import BY_ACCOUNT, BY_NAMESPACE, Informers
+
+Obj = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A settled project."""
+
+    project: str
+    account: str
+    namespace: str
+    deleting: bool
+
+    @classmethod
+    def of(cls, project: Obj) -> "Owner | None":
+        """From the object; None while it has no account or namespace."""
+        status = project.get("status") or {}
+        account, namespace = status.get("account"), status.get("namespace")
+        if not account or not namespace:
+            return None
+        return cls(project["metadata"]["name"], account, namespace, "deletionTimestamp" in project["metadata"])
+
+
+class Directory:
+    """Looks owners up in the informers."""
+
+    def __init__(self, informers: Informers) -> None:
+        self._informers = informers
+
+    def project(self, name: str) -> Owner | None:
+        """The project of that name, if it is settled."""
+        found = self._informers.projects.get(None, name)
+        return Owner.of(found) if found else None
+
+    def of_namespace(self, namespace: str) -> Owner | None:
+        """The project that owns the namespace."""
+        return _settled(self._informers.projects.by_index(BY_NAMESPACE, namespace))
+
+    def of_account(self, account: str) -> Owner | None:
+        """The project that has the account."""
+        return _settled(self._informers.projects.by_index(BY_ACCOUNT, account))
+
+    def allocations(self, cluster: str, account: str) -> list[dict[str, Any]]:
+        """The account's allocations on the cluster."""
+        owner = self.of_account(account)
+        if owner is None:
+            return []
+        found = self._informers.allocations.by_index(BY_NAMESPACE, owner.namespace)
+        return [item for item in found if item["spec"]["clusterRef"]["name"] == cluster]
+
+    def key_of(self, allocation: Obj) -> tuple[str, str] | None:
+        """Cluster and account of an allocation."""
+        owner = self.of_namespace(allocation["metadata"]["namespace"])
+        return None if owner is None else (allocation["spec"]["clusterRef"]["name"], owner.account)
+
+
+def _settled(projects: Iterable[Obj]) -> Owner | None:
+    return next((owner for project in projects if (owner := Owner.of(project)) is not None), None)
