@@ -107,9 +107,7 @@ class Stack:
         for account in parts.SERVICE_ACCOUNTS:
             await service_account_kubeconfig(kubectl, self.layout.kubeconfig(account), parts.SYSTEM_NAMESPACE, account)
         await self._parts(kubectl, ports, authority, server)
-        endpoints = await self._endpoints(kubectl, ports, authority, supervisor)
-        endpoints.write()
-        return endpoints
+        return await self._endpoints(kubectl, ports, authority, supervisor)
 
     async def _cluster(self, ports: StackPorts, authority: Authority) -> Kubectl:
         if self._foreign:

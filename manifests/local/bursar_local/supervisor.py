@@ -122,6 +122,8 @@ async def _supervise(stack: Stack, board: Board) -> PartDied | None:
         if endpoints is None:
             return None
         board.hint(*_hints(endpoints))
+        # Last, since scripts take the file for the sign that all has been said and done.
+        endpoints.write()
         watch = asyncio.create_task(stack.keep_reporting())
         try:
             return await _unless(asked, stack.first_death())
