@@ -14,7 +14,7 @@ from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import EDITED, GrantState, Intent, Row
 
 # Above every revision that is ever counted: what the ledger keeps for an allocation that is gone.
-TOMBSTONE = 2**53 - 1
+TOMBSTONE = 2**53
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bursar_crds.conditions import ConditionDict, set_condition
-from bursar_crds.instants import format_instant
+from bursar_crds.conditions import ConditionDict, find_condition, set_condition
+from bursar_crds.instants import format_instant, parse_instant
 from bursar_crds.reasons import Reason
 from bursar_domain.room import Cause, Problem
 from bursar_operator.domain import hours
@@ -182,6 +182,16 @@ def _figure_fields(figures: Figures) -> Obj:
     if figures.usage_as_of is not None:
         fields["usageAsOf"] = format_instant(figures.usage_as_of)
     return fields
+
+
+def waits_since(obj: Obj, now: float) -> float:
+    """Since when an allocation waits, as far as its object tells: its creation, or when it was refused."""
+    status_ = obj.get("status") or {}
+    refusal = find_condition(status_.get("conditions"), "Granted")
+    if refusal is not None and refusal["status"] == "False":
+        return parse_instant(refusal["lastTransitionTime"]).timestamp()
+    created = obj["metadata"].get("creationTimestamp")
+    return now if created is None or status_.get("grantRevision") else parse_instant(created).timestamp()
 
 
 def urgent(before: Obj, after: Obj) -> bool:

@@ -1,0 +1,124 @@
+"""Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
+
+from collections.abc import Callable, Iterable
+
+from bursar_kube.client import Kube
+from bursar_kube.informer import EventType
+from bursar_kube.resources import ALLOCATIONS
+from bursar_operator.domain.rows import Obj, Row, row_of, version
+from bursar_operator.informers import Informers
+
+Key = tuple[str, str]
+"""Namespace and name."""
+Departed = tuple[str, str, str]
+"""UID, namespace and name of an allocation that is gone."""
+
+
+class Copies:
+    """Newest copy of every allocation. `changed` is told of a newer one that this process did not write, `departed` of the
+    object that a deletion left."""
+
+    def __init__(
+        self, kube: Kube, informers: Informers, changed: Callable[[Key], None], departed: Callable[[Obj], None]
+    ) -> None:
+        self._kube = kube
+        self._informer = informers.allocations
+        self._changed = changed
+        self._departed = departed
+        self._own: dict[Key, Obj] = {}
+        self._keys: dict[str, Key] = {}
+        self._rows: dict[str, Row] = {}
+        self._subscribed = False
+
+    async def start(self) -> None:
+        """Read every allocation now, after the pools are claimed, and follow them from there."""
+        warm = self._informer.is_synced
+        if not self._subscribed:
+            self._informer.subscribe(self._on_event)
+            self._subscribed = True
+        await self._informer.start()
+        await self._informer.synced()
+        for obj in self._informer.items():
+            self._keys[obj["metadata"]["uid"]] = _key(obj)
+        if warm:
+            await self.quorum()
+
+    async def quorum(self) -> list[Row]:
+        """Every allocation as the API server holds it after this call began; the copies are at least as new then."""
+        listed = await self._kube.list(ALLOCATIONS)
+        for obj in listed:
+            obj["metadata"].pop("managedFields", None)
+            self.adopt(obj)
+        return [row_of(obj) for obj in listed]
+
+    def keys(self) -> list[Key]:
+        """Every allocation."""
+        return list(self._keys.values())
+
+    def uids(self) -> Iterable[str]:
+        """Every UID."""
+        return self._keys.keys()
+
+    def get(self, key: Key) -> Obj | None:
+        """The newest copy."""
+        seen, own = self._informer.get(*key), self._own.get(key)
+        if own is None:
+            return seen
+        if seen is not None and version(seen) >= version(own):
+            del self._own[key]
+            return seen
+        return own
+
+    def row(self, uid: str) -> Row | None:
+        """The newest copy as a row; None where the allocation is gone."""
+        key = self._keys.get(uid)
+        obj = None if key is None else self.get(key)
+        if obj is None or obj["metadata"]["uid"] != uid:
+            return None
+        row = self._rows.get(uid)
+        if row is None or row.version != version(obj):
+            row = self._rows[uid] = row_of(obj)
+        return row
+
+    def adopt(self, obj: Obj) -> None:
+        """Take in what a write or a read gave, unless a newer copy is there."""
+        obj["metadata"].pop("managedFields", None)
+        key = _key(obj)
+        present = self.get(key)
+        if present is None or version(obj) > version(present):
+            self._own[key] = obj
+            self._keys[obj["metadata"]["uid"]] = key
+
+    def forget(self, key: Key) -> None:
+        """The object is not there: drop the copy of what this process wrote."""
+        self._own.pop(key, None)
+
+    def _on_event(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
+        if new is None:
+            if old is not None:
+                self._on_gone(old)
+            return
+        key = _key(new)
+        own = self._own.get(key)
+        self._keys[new["metadata"]["uid"]] = key
+        if old is not None and old["metadata"]["uid"] != new["metadata"]["uid"]:
+            self._on_gone(old)
+            self._keys[new["metadata"]["uid"]] = key
+        if own is None or version(new) > version(own):
+            self._own.pop(key, None)
+            self._changed(key)
+        elif version(new) == version(own):
+            del self._own[key]
+
+    def _on_gone(self, obj: Obj) -> None:
+        uid = obj["metadata"]["uid"]
+        own = self._own.get(_key(obj))
+        if own is not None and own["metadata"]["uid"] == uid:
+            del self._own[_key(obj)]
+        self._keys.pop(uid, None)
+        self._rows.pop(uid, None)
+        self._departed(obj)
+
+
+def _key(obj: Obj) -> Key:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]

@@ -1,0 +1,482 @@
+"""The one writer of pools: copies, claims, and one loop per tree that writes batches by compare-and-swap.
+
+A tree (a root pool and those below it) has one loop: first the leaves, side by side, then the root, so that no decision rests
+on a pool of the tree that is being written. Everything that waits is in memory and is worked out anew after a restart.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import structlog
+
+from bursar_domain.room import Cause, Pool, Problem, path_of
+from bursar_kube.client import Kube
+from bursar_kube.errors import Conflict, KubeError, NotFound
+from bursar_kube.informer import EventType
+from bursar_kube.resources import QUOTAPOOLS
+from bursar_operator.domain import batch, poolstatus
+from bursar_operator.domain.batch import Batch, Request, Tree
+from bursar_operator.domain.grant import Operation
+from bursar_operator.domain.hours import Hours
+from bursar_operator.domain.rows import Book, Intent, Obj, Row, book_of, version
+from bursar_operator.informers import Informers
+from bursar_operator.writes import certain
+
+CLOSE_SECONDS: Final = 0.03  # a close rides in the next batch, or goes alone after so long
+DRAIN_SECONDS: Final = 5.0  # how long a recount keeps new operations waiting
+ROUND_REQUESTS: Final = 512  # of those that wait, looked at in one round
+FAIL_SECONDS: Final = 1.0
+Key = tuple[str, str]
+_LOG = structlog.get_logger("bursar.pools")
+
+
+class Fenced(Exception):
+    """A leader of a later term has claimed a pool: this process must end and may write nothing more."""
+
+
+class Allocations(Protocol):
+    """What the pool writer asks about allocations; answers at once from memory."""
+
+    def row(self, uid: str) -> Row | None:
+        """The newest copy; None where there is no such allocation."""
+
+    def leaf(self, row: Row) -> str | None:
+        """The pool that it draws on."""
+
+    def operations(self, uid: str) -> tuple[Operation, ...]:
+        """What it wants to open now; nothing where that is over."""
+
+    def used(self, uid: str) -> Hours:
+        """Hours used by a gone allocation."""
+
+    def settled(self, cluster: str) -> bool:
+        """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""
+
+    def look(self, key: Key) -> None:
+        """Have the allocation looked at."""
+
+    async def quorum(self) -> Sequence[Row]:
+        """Every allocation, read from the API server after this call began."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An allocation that waits for its operation to be opened."""
+
+    key: Key
+    since: float
+    operations: tuple[Operation, ...]
+    seen: object = None
+    """State of the path at which it was refused; it is not tried again before that changes."""
+    causes: tuple[Cause, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the pools say of one allocation."""
+
+    intents: Mapping[str, Intent] = field(default_factory=dict)
+    known: bool = True
+    counted: bool = True
+    stuck: bool = False
+    causes: tuple[Cause, ...] = ()
+
+
+class Pools:
+    """See the module. `start` claims; `run` works until cancelled and raises `Fenced`."""
+
+    def __init__(
+        self, kube: Kube, informers: Informers, allocations: Allocations, *, epoch: int, clock: Callable[[], float]
+    ) -> None:
+        self.epoch = epoch
+        self.fenced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone: dict[str, Hours] = {}
+        self._kube = kube
+        self._informer = informers.pools
+        self._allocations = allocations
+        self._clock = clock
+        self._objects: dict[str, Obj] = {}
+        self._books: dict[str, Book] = {}
+        self._unsure: set[str] = set()
+        self._listed: set[str] = set()
+        self._intents: dict[str, dict[str, Intent]] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._withdrawn = 0
+        self._opening: set[str] = set()
+        self._stuck: dict[str, int] = {}
+        self._wakes: dict[str, asyncio.Event] = {}
+        self._recount_since: dict[str, float] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.writes = 0
+
+    # what others ask
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """Every pool, for choosing a path."""
+        return {name: book.pool for name, book in self._books.items()}
+
+    def path(self, leaf: str) -> tuple[str, ...]:
+        """From root to leaf; empty where the pools are not there or do not fit each other."""
+        pool = self.pools.get(leaf)
+        found = path_of(self.pools, pool) if pool is not None else ()
+        return () if isinstance(found, Problem) else tuple(item.name for item in found)
+
+    def holds(self, uid: str) -> bool:
+        """Whether any pool has an open operation of this allocation, or is about to."""
+        return uid in self._intents or uid in self._opening
+
+    def intents_of_all(self) -> Iterable[Intent]:
+        """Every open operation."""
+        return (intent for held in self._intents.values() for intent in held.values())
+
+    def view(self, uid: str, path: Sequence[str]) -> View:
+        """Intents, knowledge and refusals of one allocation."""
+        intents = dict(self._intents.get(uid, {}))
+        books = [self._usable(name) for name in path]
+        waiting = self._waiting.get(uid)
+        stuck_at = self._stuck.get(uid)
+        return View(
+            intents=intents,
+            known=all(books) and uid not in self._opening and not self._unsure.intersection(intents),
+            counted=all(book is not None and book.granted is not None for book in books),
+            stuck=any(intent.id == stuck_at for intent in intents.values()),
+            causes=waiting.causes if waiting else (),
+        )
+
+    def request(self, row: Row, operations: tuple[Operation, ...], since: float) -> None:
+        """Let the allocation wait for its operation; it is opened as soon as it fits."""
+        waiting = self._waiting.get(row.uid)
+        if waiting is None or waiting.operations != operations:
+            causes = waiting.causes if waiting else ()
+            self._waiting[row.uid] = Waiting(row.key, since, operations, causes=causes)
+            self._wake_of(row)
+
+    def withdraw(self, uid: str) -> None:
+        """The allocation waits no longer."""
+        waiting = self._waiting.pop(uid, None)
+        if waiting is not None and self._is_senior(waiting):
+            self._withdrawn += 1
+
+    def _is_senior(self, waiting: Waiting) -> bool:
+        return self._clock() - waiting.since >= batch.PATIENCE_SECONDS
+
+    def decided(self, row: Row) -> None:
+        """The allocation has decided an operation, so that pools may close it."""
+        self._stuck.pop(row.uid, None)
+        for name in self._intents.get(row.uid, ()):
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._wake, self._root_of(name))
+
+    def proven_gone(self, uid: str, used: Hours) -> None:
+        """The allocation is gone and the scheduler knows: its intents may be closed."""
+        self.gone[uid] = used
+        for name in self._intents.get(uid, ()):
+            self._wake(self._root_of(name))
+
+    def recount(self) -> None:
+        """Have every tree count its totals anew."""
+        now = self._clock()
+        for root in {self._root_of(name) for name in self._books}:
+            self._recount_since.setdefault(root, now)
+            self._wake(root)
+
+    # life
+
+    async def start(self) -> None:
+        """Write this term into every pool there is; the allocations have to be read after that."""
+        for obj in await self._kube.list(QUOTAPOOLS):
+            self._adopt(obj)
+        gate = asyncio.Semaphore(16)
+
+        async def claim(name: str) -> None:
+            async with gate:
+                await self._claim(name)
+
+        await asyncio.gather(*(claim(name) for name in list(self._books)))
+        self._listed.update(self._books)
+        self._informer.subscribe(self._on_event)
+        for obj in self._informer.items():
+            self._on_event("ADDED", None, obj)
+
+    async def run(self) -> None:
+        """Work on every tree until cancelled or fenced."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for name in list(self._books):
+                    self._wake(self._root_of(name))
+                await asyncio.wait({self.fenced})
+                for task in self._tasks:
+                    task.cancel()
+        finally:
+            self._group = None
+        self.fenced.result()
+
+    def stop(self) -> None:
+        """Write nothing more."""
+        if not self.fenced.done():
+            self.fenced.set_result(None)
+
+    # copies
+
+    def _on_event(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
+        if self.fenced.done():
+            return
+        if new is None:
+            name = (old or {})["metadata"]["name"]
+            if name in self._objects and old is not None and version(old) >= version(self._objects[name]):
+                self._drop(name)
+            return
+        held = self._books.get(new["metadata"]["name"])
+        if held is None or version(new) > held.version:
+            try:
+                self._adopt(new)
+            except Fenced:
+                return
+            self._wake(self._root_of(new["metadata"]["name"]))
+
+    def _adopt(self, obj: Obj) -> Book:
+        """Take in a copy unless a newer one is held."""
+        name = obj["metadata"]["name"]
+        held = self._books.get(name)
+        if held is not None and held.version >= version(obj):
+            return held
+        obj["metadata"].pop("managedFields", None)
+        book = book_of(obj)
+        if book.epoch is not None and book.epoch > self.epoch:
+            raise self._fence(
+                Fenced(f"pool {name} was claimed in term {book.epoch}, this process leads in term {self.epoch}; it ends.")
+            )
+        self._reindex(name, held, book)
+        self._objects[name], self._books[name] = obj, book
+        return book
+
+    def _fence(self, error: Fenced) -> Fenced:
+        if not self.fenced.done():
+            self.fenced.set_exception(error)
+        return error
+
+    def _drop(self, name: str) -> None:
+        self._reindex(name, self._books.pop(name, None), None)
+        self._objects.pop(name, None)
+        self._listed.discard(name)
+        self._unsure.discard(name)
+
+    def _reindex(self, name: str, before: Book | None, after: Book | None) -> None:
+        for uid in before.intents if before else ():
+            held = self._intents.get(uid, {})
+            held.pop(name, None)
+            if not held:
+                self._intents.pop(uid, None)
+        for uid, intent in (after.intents if after else {}).items():
+            self._intents.setdefault(uid, {})[name] = intent
+
+    def _usable(self, name: str) -> Book | None:
+        book = self._books.get(name)
+        if book is None or name in self._unsure or name not in self._listed or book.epoch != self.epoch:
+            return None
+        return book
+
+    async def _refresh(self, name: str) -> None:
+        try:
+            obj = await self._kube.get(QUOTAPOOLS, name)
+        except NotFound:
+            self._drop(name)
+        else:
+            self._adopt(obj)
+        self._unsure.discard(name)
+
+    # trees
+
+    def _root_of(self, name: str) -> str:
+        book = self._books.get(name)
+        return name if book is None or book.pool.parent is None else book.pool.parent
+
+    def _tree(self, root: str) -> Tree:
+        names = frozenset(name for name in self._books if self._root_of(name) == root)
+        return Tree(root, {name: book for name in names if (book := self._usable(name)) is not None}, names)
+
+    def _wake_of(self, row: Row) -> None:
+        leaf = self._allocations.leaf(row)
+        if leaf is not None:
+            self._wake(self._root_of(leaf))
+
+    def _wake(self, root: str) -> None:
+        event = self._wakes.get(root)
+        if event is None and self._group is not None:
+            event = self._wakes[root] = asyncio.Event()
+            self._tasks.append(self._group.create_task(self._follow(root), name=f"pool tree {root}"))
+        if event is not None:
+            event.set()
+
+    async def _follow(self, root: str) -> None:
+        wake = self._wakes[root]
+        while True:
+            await wake.wait()
+            wake.clear()
+            try:
+                if await self._round(root):
+                    wake.set()
+            except Fenced:
+                return
+            except KubeError as error:
+                _LOG.warning("a round of a pool tree failed", root=root, error=str(error))
+                await asyncio.sleep(max(error.retry_after or 0.0, FAIL_SECONDS))
+                wake.set()
+
+    async def _round(self, root: str) -> bool:
+        """One pass over a tree; whether there may be more to do."""
+        await self._prepare(root)
+        counting = root in self._recount_since
+        if counting and await self._count_if_quiet(root):
+            counting = False
+        tree = self._tree(root)
+        leaves = sorted(tree.names - {root})
+        wrote = any(await asyncio.gather(*(self._write(name, tree, ()) for name in leaves)))
+        if root in tree.names:
+            tree = self._tree(root)
+            requests, more = ([], False) if counting else self._requests(tree)
+            wrote |= more
+            wrote |= await self._write(root, tree, requests)
+        return wrote or counting
+
+    async def _prepare(self, root: str) -> None:
+        """Claim what is new or was edited; read the allocations after a claim, then count what was never counted."""
+        names = [name for name in self._books if self._root_of(name) == root]
+        fresh = [name for name in names if self._books[name].epoch != self.epoch or name not in self._listed]
+        for name in fresh:
+            await self._claim(name)
+        uncounted = [name for name in names if name in self._books and self._books[name].granted is None]
+        quiet = [name for name in uncounted if not self._books[name].intents]
+        if fresh or quiet:
+            await self._count(root, quiet, may_lower=True)
+            self._listed.update(name for name in fresh if name in self._books)
+
+    async def _claim(self, name: str) -> None:
+        """Write this term into a pool, whatever else happens to it meanwhile."""
+        while (book := self._books.get(name)) is not None and book.epoch != self.epoch:
+            await self._put(name, poolstatus.claimed(book, self.epoch))
+
+    async def _count_if_quiet(self, root: str) -> bool:
+        names = [name for name in self._books if self._root_of(name) == root]
+        late = self._clock() - self._recount_since[root] > DRAIN_SECONDS
+        quiet = [name for name in names if not self._books[name].intents]
+        if len(quiet) < len(names) and not late:
+            await asyncio.sleep(CLOSE_SECONDS)
+            return False
+        clusters = {self._books[name].pool.cluster for name in quiet}
+        await self._count(root, quiet, may_lower=all(self._allocations.settled(cluster) for cluster in clusters))
+        self._recount_since.pop(root, None)
+        return True
+
+    async def _count(self, root: str, names: Sequence[str], *, may_lower: bool) -> None:
+        """Write totals from a quorum list that is read after the copies that the writes rest on; leaves first."""
+        copies = {name: self._books[name] for name in names}
+        rows = await self._allocations.quorum()
+        paths = {leaf: self.path(leaf) for leaf in self._books}
+        for name in sorted(names, key=lambda item: item == root):
+            book = copies[name]
+            if self._books.get(name) is not book:
+                continue
+            below = [item.granted or {} for item in self._books.values() if item.pool.parent == name]
+            charged = poolstatus.charged_to(name, rows, paths)
+            counted = poolstatus.recounted(book, charged, below, may_lower=may_lower)
+            if book.granted is not None and counted is not book:
+                _LOG.warning(
+                    "a recount changed a total", pool=name, before=dict(book.granted), after=dict(counted.granted or {})
+                )
+            await self._put(name, counted)
+
+    def _requests(self, tree: Tree) -> tuple[list[Request], bool]:
+        """Who wants something opened in this tree and was not refused in this very state; whether there are more."""
+        fresh: list[Request] = []
+        seniors: list[Request] = []
+        for uid, waiting in list(self._waiting.items()):
+            row = self._allocations.row(uid)
+            leaf = None if row is None else self._allocations.leaf(row)
+            if row is None or leaf is None or leaf not in tree.names:
+                continue
+            if waiting.seen is not None and waiting.seen == self._fingerprint(row, tree.path(leaf)):
+                if self._is_senior(waiting):
+                    seniors.append(Request(row, waiting.operations, waiting.since))
+                continue
+            if len(fresh) >= ROUND_REQUESTS:
+                return fresh + seniors, True
+            operations = self._allocations.operations(uid)
+            if operations:
+                waiting.operations = operations
+                fresh.append(Request(row, operations, waiting.since))
+            else:
+                self.withdraw(uid)
+                self._allocations.look(waiting.key)
+        return (fresh + seniors, False) if fresh else ([], False)
+
+    def _fingerprint(self, row: Row, path: Sequence[str]) -> object:
+        totals = tuple((dict(book.pool.limit), dict(book.granted or {})) for name in path if (book := self._books.get(name)))
+        return row.generation, self._withdrawn, row.state.charged, totals
+
+    async def _write(self, name: str, tree: Tree, requests: Sequence[Request]) -> bool:
+        made = batch.write(name, tree, requests, self._allocations.row, self._allocations.leaf, self.gone, self._clock())
+        if made is None or name not in self._books:
+            return False
+        self._opening.update(made.opened)
+        try:
+            landed = await self._put(name, made.book)
+        finally:
+            self._opening.difference_update(made.opened)
+        if landed:
+            self._tell(name, tree, made)
+        return not landed or bool(made.opened or made.closed)
+
+    def _tell(self, name: str, tree: Tree, made: Batch) -> None:
+        """Have those looked at for whom something changed."""
+        for uid in made.opened:
+            self.withdraw(uid)
+        for uid, causes in made.refused.items():
+            waiting = self._waiting.get(uid)
+            row = self._allocations.row(uid)
+            if name == tree.root and waiting is not None and row is not None:
+                leaf = self._allocations.leaf(row)
+                waiting.seen = self._fingerprint(row, tree.path(leaf or name))
+                if waiting.causes != causes:
+                    waiting.causes = causes
+                    self._allocations.look(waiting.key)
+            elif row is not None and name != tree.root:
+                self._stuck[uid] = tree.books[tree.root].intents[uid].id
+                self._allocations.look(row.key)
+        for uid in made.closed:
+            self.gone.pop(uid, None)
+        for uid in (*made.opened, *made.closed):
+            row = self._allocations.row(uid)
+            if row is not None:
+                self._allocations.look(row.key)
+
+    async def _put(self, name: str, book: Book) -> bool:
+        """Write the book where it differs from what is stored; False after a conflict, with the copy read again."""
+        obj = self._objects.get(name)
+        if obj is None or self._books[name].version != book.version:
+            return False
+        if self.fenced.done():
+            raise Fenced(f"this process leads no more; pool {name} is not written.")
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        status = poolstatus.status(book, self._problem(book), obj.get("status") or {}, now)
+        if status == obj.get("status"):
+            return True
+        write: Callable[[], Awaitable[Obj]] = lambda: self._kube.replace_status(QUOTAPOOLS, {**obj, "status": status})  # noqa: E731
+        try:
+            self.writes += 1
+            stored = await certain(write, lambda: self._unsure.add(name))
+        except (Conflict, NotFound):
+            await self._refresh(name)
+            return False
+        self._adopt(stored)
+        self._unsure.discard(name)
+        return True
+
+    def _problem(self, book: Book) -> Problem | None:
+        found = path_of({**self.pools, book.name: book.pool}, book.pool)
+        return found if isinstance(found, Problem) else None
