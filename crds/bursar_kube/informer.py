@@ -278,7 +278,7 @@ class Informer(Generic[T]):
         try:
             callback(kind, old, new)
         except Exception:
-            _LOG.exception("a subscriber failed", kind=self.rt.kind, event=kind)
+            _LOG.exception("a subscriber failed", kind=self.rt.kind, change=kind)
 
 
 def _key(obj: Obj) -> Key:

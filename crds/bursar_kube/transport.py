@@ -62,6 +62,8 @@ class Transport:
         timeout: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         call = f"{method} {path}"
+        if self._session.closed:
+            raise Unavailable("the client is closed", reason="Closed", call=call)
         try:
             async with self._session.request(
                 method,
