@@ -29,6 +29,7 @@ from bursar_operator.health import Health
 from bursar_operator.informers import Informers
 from bursar_operator.membership import Memberships
 from bursar_operator.metrics import Metrics
+from bursar_operator.pools import Fenced
 from bursar_operator.project import Projects
 from bursar_operator.settings import OperatorSettings
 
@@ -91,7 +92,7 @@ class Operator:
         self._begin("projects", parts.projects.run())
         self._begin("memberships", parts.memberships.run())
         self._begin("clusters", parts.clusters.run())
-        self._begin("grants", parts.stop_grants_at_the_end())
+        self._begin("grants", parts.guard_grants())
         await self._run_kopf(parts)
 
     async def _run_kopf(self, parts: "Parts") -> None:
@@ -132,7 +133,7 @@ class Operator:
     def _judge_end(self, task: asyncio.Task[Any]) -> None:
         name = self._tasks[task]
         error = None if task.cancelled() else task.exception()
-        if stale := _find(error, StaleEpoch):
+        if stale := _find(error, (StaleEpoch, Fenced)):
             raise TermOver(str(stale)) from stale
         if error is not None:
             raise error
@@ -195,10 +196,10 @@ class Parts:
         await self.books.load(self._kube)
         self.desired.follow()
 
-    async def stop_grants_at_the_end(self) -> None:
-        """Runs as long as the others do; when they are cancelled, the grants finish what they are writing."""
+    async def guard_grants(self) -> None:
+        """Ends when the grants do: with `Fenced` where a later term has begun."""
         try:
-            await asyncio.Event().wait()
+            await self.grants.done
         finally:
             await self.grants.stop()
             await self.informers.stop()
@@ -234,9 +235,7 @@ async def repeated(name: str, run: Any, metrics: Metrics) -> None:
         await asyncio.sleep(RETRY_SECONDS)
 
 
-def _find(error: BaseException | None, kind: type[StaleEpoch]) -> StaleEpoch | None:
-    if isinstance(error, kind):
-        return error
+def _find(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> BaseException | None:
     if isinstance(error, BaseExceptionGroup):
-        return next((found for inner in error.exceptions if (found := _find(inner, kind))), None)
-    return None
+        return next((found for inner in error.exceptions if (found := _find(inner, kinds))), None)
+    return error if isinstance(error, kinds) else None

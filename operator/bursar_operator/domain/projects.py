@@ -17,18 +17,19 @@ OWNER: Final = "Owner"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a Project claims for itself; the older one (then the lower uid) has it."""
+    """What a Project claims for itself. Who holds it already keeps it; else the older one (then the lower uid) has it."""
 
     name: str
     uid: str
     created: str
     account: str
     namespace: str
+    held: bool = False
 
     @classmethod
     def of(cls, project: Mapping[str, Any]) -> "Claim":
         """From the object as it is stored."""
-        metadata, spec = project["metadata"], project["spec"]
+        metadata, spec, status = project["metadata"], project["spec"], project.get("status") or {}
         name = metadata["name"]
         return cls(
             name=name,
@@ -36,11 +37,13 @@ class Claim:
             created=metadata["creationTimestamp"],
             account=spec.get("account") or name,
             namespace=spec.get("namespace") or project_namespace(name),
+            held=bool(status.get("account") and status.get("namespace")),
         )
 
-    def precedes(self, other: "Claim") -> bool:
-        """Whether this one was there first."""
-        return (self.created, self.uid) < (other.created, other.uid)
+    @property
+    def rank(self) -> tuple[bool, str, str]:
+        """The lower one goes first."""
+        return not self.held, self.created, self.uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def judge(
     claim: Claim, others: Iterable[Claim], namespace: Obj | None, roots: Mapping[str, str], reserved: Iterable[str]
 ) -> Verdict:
     """`roots` maps root accounts to their clusters; `namespace` is the claimed one as it is, `reserved` never are given."""
-    earlier = sorted((o for o in others if o.uid != claim.uid and o.precedes(claim)), key=lambda o: (o.created, o.uid))
+    earlier = sorted((other for other in others if other.uid != claim.uid and other.rank < claim.rank), key=lambda o: o.rank)
     for other in earlier:
         if other.account == claim.account:
             text = f"project {other.name} has the account {claim.account}; make this project again with another spec.account"
