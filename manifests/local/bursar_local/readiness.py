@@ -27,11 +27,11 @@ class Probe:
     client: KeyPair | None = None
 
 
-async def report_ready(process: Process, probe: Probe, seconds: float, report: Report, others: Sequence[Process] = ()) -> None:
+async def report_ready(process: Process, probe: Probe, seconds: float, report: Report) -> None:
     """`wait_ready`, reported before and after."""
     address = probe.url.rpartition("/")[0]
     report(PartState(process.name, State.STARTING, address, process.log, process.pid))
-    await wait_ready(process, probe, seconds, others)
+    await wait_ready(process, probe, seconds)
     report(PartState(process.name, State.READY, address, process.log, process.pid))
 
 

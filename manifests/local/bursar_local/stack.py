@@ -17,7 +17,7 @@ from bursar_local.kubectl import Kubectl
 from bursar_local.layout import Layout, StackPorts
 from bursar_local.manifests import apply_manifests
 from bursar_local.process import Command, Process
-from bursar_local.readiness import Probe, keep_reporting, report_ready
+from bursar_local.readiness import Probe, keep_reporting, wait_ready
 from bursar_local.state import PartState, Report, State
 from bursar_local.toolchain import Echo
 
@@ -125,24 +125,31 @@ class Stack:
         return self._plane.kubectl
 
     async def _parts(self, kubectl: Kubectl, ports: StackPorts, authority: Authority, server: KeyPair) -> None:
+        """All at once: the API server looks for the issuer only every ten seconds, and each part waits for what it needs."""
         trusted = authority.certificate_file
-        await self._start_part(parts.operator(self.layout, ports), Probe(f"{parts.operator_url(ports)}/readyz"))
-        webhook_trust = await self._webhook_authority(kubectl)
-        await self._start_part(parts.webhooks(self.layout, ports), Probe(f"{parts.webhooks_url(ports)}/readyz", webhook_trust))
-        await self._start_part(
-            parts.gateway(self.layout, ports, server, trusted), Probe(f"{parts.gateway_url(ports)}/readyz", trusted)
-        )
+        operator = await self._launch(parts.operator(self.layout, ports), parts.operator_url(ports))
+        webhooks = await self._launch(parts.webhooks(self.layout, ports), parts.webhooks_url(ports))
+        gateway = await self._launch(parts.gateway(self.layout, ports, server, trusted), parts.gateway_url(ports))
+        await self._ready(operator, None)
+        await self._ready(gateway, trusted)
+        await self._ready(webhooks, await self._webhook_authority(kubectl))
         await self._webhook_called(kubectl)
         if self._plane:
             secret = self.layout.identity_secret.read_text()
             await wait_until_accepted(parts.issuer_url(ports), trusted, self._plane, self.layout.users[0], secret)
 
-    async def _start_part(self, command: Command, probe: Probe) -> None:
+    async def _launch(self, command: Command, address: str) -> Process:
         process = await Process.start(command, self.layout.directory)
         self._own.append(process)
-        self._addresses[process.name] = probe.url.rpartition("/")[0]
-        await report_ready(process, probe, _READY_SECONDS, self._report, self.processes)
+        self._addresses[process.name] = address
+        self._report(PartState(process.name, State.STARTING, address, process.log, process.pid))
+        return process
+
+    async def _ready(self, process: Process, trust: Path | None) -> None:
+        probe = Probe(f"{self._addresses[process.name]}/readyz", trust)
+        await wait_ready(process, probe, _READY_SECONDS, self.processes)
         self._probes.append((process, probe))
+        self._report(PartState(process.name, State.READY))
 
     async def _webhook_authority(self, kubectl: Kubectl) -> Path:
         """The authority that the operator made for the webhook, as a file, once it is there."""
