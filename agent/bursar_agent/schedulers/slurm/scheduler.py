@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bursar_agent.schedulers.base import (
@@ -84,39 +84,48 @@ class SlurmScheduler:
         return (await self._snapshot(settings)).observation
 
     async def usage(self, since: int) -> UsageRead:
-        """Attempts that overlap [since, now); the watermark is this read's start if slurmdbd had been told everything."""
+        """Attempts that overlap [since, now); the watermark is None unless slurmdbd had been told everything."""
         cluster = await self._cluster_name()
         started = int(time.time())
         empty_before, factors = await asyncio.gather(self._queue_is_empty(), self._factors())
         found, bad = await self._records(cluster, since, started, factors)
-        listed = await self._listed_jobs() if any(record.end is None for record in found) else frozenset[str]()
+        listed = records.parse_listing(await self._commands.read("squeue", *records.listing_arguments()))
         empty = empty_before and await self._queue_is_empty()
         now = int(time.time())
         self._note_lost(found, listed, now)
         jobs = [records.use(record, self._trackables, now, self._lost_since) for record in found]
-        return UsageRead(now, since, jobs, started if empty else None, bad)
+        return UsageRead(now, since, jobs, records.complete_until(found, listed, started) if empty else None, bad)
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
         """Checks, writes, reads back. A change that may not be written is answered, not raised; the others go on."""
-        if not changes:
-            return []
-        async with self._writing:
-            before = await self._snapshot(settings)
-            refused = {change.account: why for change in changes if (why := _refusal(settings, before, change))}
-            allowed = [change for change in changes if change.account not in refused]
-            known = await self._commands.existing_users(sorted({user for change in allowed for user in change.add_members}))
-            possible = _root_first(settings, before, allowed)
-            possible += [replace(change, add_members=change.add_members & known) for change in allowed]
-            complaints = await self._write_all(await self._stages(settings, before, possible))
-            unproven = await self._read_back(settings, possible)
-        missing = {change.account: tuple(sorted(change.add_members - known)) for change in allowed}
-        errors = {**{account: _sentence(why, complaints.get(account, "")) for account, why in unproven.items()}, **refused}
+        refused = {change.account: why for change in changes if (why := _bad_name(change))}
+        valid = [change for change in changes if change.account not in refused]
+        missing: Mapping[str, tuple[str, ...]] = {}
+        if valid:
+            async with self._writing:
+                errors, missing = await self._apply(settings, valid)
+                refused |= errors
         return [
             Outcome(
-                change.account, change.account not in errors, errors.get(change.account, ""), missing.get(change.account, ())
+                change.account, change.account not in refused, refused.get(change.account, ""), missing.get(change.account, ())
             )
             for change in changes
         ]
+
+    async def _apply(
+        self, settings: ClusterSettings, changes: Sequence[AccountChange]
+    ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+        """Errors and missing users by account."""
+        before = await self._snapshot(settings)
+        refused = {change.account: why for change in changes if (why := _refusal(settings, before, change))}
+        allowed = [change for change in changes if change.account not in refused]
+        known = await self._commands.existing_users(sorted({user for change in allowed for user in change.add_members}))
+        possible = _root_first(settings, before, allowed)
+        possible += [replace(change, add_members=change.add_members & known) for change in allowed]
+        complaints = await self._write_all(await self._stages(settings, before, possible))
+        unproven = await self._read_back(settings, possible) if possible else {}
+        errors = {account: _sentence(why, complaints.get(account, "")) for account, why in unproven.items()}
+        return {**errors, **refused}, {change.account: tuple(sorted(change.add_members - known)) for change in allowed}
 
     def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
         """The commands of `apply`, as a person would type them."""
@@ -243,11 +252,7 @@ class SlurmScheduler:
             bad += unread
         return list(records.newest(batches).values()), bad
 
-    async def _listed_jobs(self) -> frozenset[str]:
-        text = await self._commands.read("squeue", "--noheader", "--all", "--states=all", "--format=%A")
-        return frozenset(line.strip() for line in text.splitlines())
-
-    def _note_lost(self, found: Iterable[Record], listed: frozenset[str], now: int) -> None:
+    def _note_lost(self, found: Iterable[Record], listed: Container[str], now: int) -> None:
         missed = {record.key for record in found if record.end is None and record.job_id not in listed}
         self._lost = {key: self._lost.get(key, now) for key in missed}
 
@@ -264,12 +269,16 @@ def _root_first(settings: ClusterSettings, before: Snapshot, changes: Sequence[A
     return [AccountChange(account=root, create=True, parent=names.SLURM_ROOT, description=ROOT_MARK)]
 
 
-def _refusal(settings: ClusterSettings, before: Snapshot, change: AccountChange) -> str:
-    """Why a change is not written, or ""."""
+def _bad_name(change: AccountChange) -> str:
     try:
         names.check_change(change)
     except names.BadName as error:
         return str(error)
+    return ""
+
+
+def _refusal(settings: ClusterSettings, before: Snapshot, change: AccountChange) -> str:
+    """Why a change is not written, or ""."""
     is_root = change.account == settings.root_account
     view = before.observation.root if is_root else before.observation.accounts.get(change.account)
     if view is None:

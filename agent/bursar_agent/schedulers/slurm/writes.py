@@ -68,6 +68,7 @@ class _Planner:
         return self._born(changes, ())
 
     def creates(self, changes: Iterable[AccountChange]) -> Stage:
+        """A limit of 1 in the same command, so that nothing starts before the real one is there."""
         return self._born(changes, (f"GrpTRESMins={tres.render(dict.fromkeys(self.trackables, FIRST_LIMIT))}",))
 
     def _born(self, changes: Iterable[AccountChange], limits: tuple[str, ...]) -> Stage:
@@ -79,12 +80,18 @@ class _Planner:
         )
 
     def joins(self, changes: Iterable[AccountChange]) -> Stage:
-        groups = _group((change for change in changes if change.add_members), lambda change: change.add_members)
+        """Each user stands in one group only: two calls at once for one new user would each make a default account."""
+        joined: defaultdict[str, set[str]] = defaultdict(set)
+        for change in changes:
+            for user in change.add_members:
+                joined[user].add(change.account)
+        groups: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for user, accounts in sorted(joined.items()):
+            groups[tuple(sorted(accounts))].append(user)
         return self._writes(
-            (("add", "user", f"name={','.join(users)}", f"account={','.join(chunk)}", f"cluster={self.cluster}"), chunk)
-            for members, accounts in groups.items()
-            for users in self._chunks(sorted(members))
-            for chunk in self._chunks(accounts, self.names_per_call // len(users))
+            (("add", "user", *self._where(users), f"account={','.join(accounts)}"), accounts)
+            for accounts, members in groups.items()
+            for users in self._chunks(members, self.names_per_call // len(accounts))
         )
 
     def returns(self, changes: Iterable[AccountChange], blocked: Mapping[str, frozenset[str]]) -> Stage:
@@ -118,11 +125,11 @@ class _Planner:
             for chunk in self._chunks(accounts)
         )
 
-    def _where(self, accounts: Sequence[str]) -> tuple[str, str]:
-        return f"name={','.join(accounts)}", f"cluster={self.cluster}"
+    def _where(self, items: Sequence[str]) -> tuple[str, str]:
+        return f"name={','.join(items)}", f"cluster={self.cluster}"
 
     def _chunks(self, items: Sequence[str], size: int | None = None) -> Iterable[Sequence[str]]:
-        step = max(1, min(self.names_per_call, self.names_per_call if size is None else size))
+        step = max(1, self.names_per_call if size is None else size)
         return (items[start : start + step] for start in range(0, len(items), step))
 
     def _writes(self, calls: Iterable[tuple[tuple[str, ...], Sequence[str]]]) -> Stage:

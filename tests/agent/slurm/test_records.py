@@ -1,0 +1,116 @@
+"""The parsers of TRES and job records, on text."""
+
+import pytest
+
+from bursar_agent.schedulers.base import SchedulerUnavailable
+from bursar_agent.schedulers.slurm import associations, records, tres
+from bursar_agent.schedulers.slurm.records import Record
+
+ROW = "17|4|proj|alice|normal|1000|1600|600|COMPLETED|billing=4,cpu=4,gres/gpu:a100=2,gres/gpu=2,mem=8G,node=1|15"
+
+
+@pytest.mark.parametrize(
+    ("text", "amounts"),
+    [
+        ("", {}),
+        ("cpu=4", {"cpu": 4}),
+        ("cpu=6000,gres/gpu:a100=1,mem=600G", {"cpu": 6000, "gres/gpu:a100": 1, "mem": 614400}),
+        ("mem=614401M", {"mem": 614401}),
+        ("mem=512", {"mem": 512}),
+        ("mem=1T", {"mem": 1024**2}),
+        ("mem=1500K", {"mem": 2}),
+    ],
+)
+def test_amounts_are_whole_and_memory_is_in_mib(text: str, amounts: dict[str, int]) -> None:
+    assert tres.parse(text) == amounts
+
+
+@pytest.mark.parametrize("text", ["cpu", "cpu=", "cpu=-1", "cpu=1.5", "cpu=1;mem=2", "mem=1.50G", "=4"])
+def test_what_is_not_an_amount_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="is not name=number"):
+        tres.parse(text)
+
+
+def test_a_typed_gres_counts_once() -> None:
+    assert tres.amount_of({"gres/gpu": 2, "gres/gpu:a100": 2}, "gres/gpu") == 2
+    assert tres.amount_of({"gres/gpu:a100": 2, "gres/gpu:v100": 1}, "gres/gpu") == 3
+
+
+def test_a_row_becomes_an_attempt() -> None:
+    (record,), bad = records.parse(ROW, "alpha", {"normal": 1000})
+    job = records.use(record, {"cpu": "cpu", "gpu": "gres/gpu", "memory": "mem"}, 5000, lambda _: None)
+    assert bad == 0
+    assert job.key == "alpha:17"
+    assert (job.start, job.end, job.limit_seconds) == (1000, 1600, 900)
+    assert job.allocated == {"cpu": 4, "gpu": 2, "memory": 8192}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ROW.replace("600|COMPLETED", "10-00:00:00|COMPLETED"),
+        ROW.replace("cpu=4,", "cpu=four,"),
+        ROW + "|more",
+        ROW.removesuffix("|15"),
+        ROW.replace("1000", "2026-01-01T00:00:00"),
+        ROW.replace("17|", "|"),
+    ],
+)
+def test_a_bad_row_is_skipped_and_counted(row: str) -> None:
+    found, bad = records.parse(f"{row}\n{ROW}", "alpha", {})
+    assert [record.key for record in found] == ["alpha:17"]
+    assert bad == 1
+
+
+@pytest.mark.parametrize("start", ["Unknown", "None", ""])
+def test_a_job_that_never_began_is_no_attempt(start: str) -> None:
+    assert records.parse(ROW.replace("|1000|", f"|{start}|"), "alpha", {}) == ([], 0)
+
+
+def _open(elapsed: int) -> Record:
+    text = ROW.replace("|1600|600|COMPLETED", f"|Unknown|{elapsed}|RUNNING")
+    return records.parse(text, "alpha", {})[0][0]
+
+
+def test_an_open_record_whose_job_the_controller_lost_ends_when_it_was_first_missed() -> None:
+    lost = records.use(_open(5000), {"cpu": "cpu"}, 6000, lambda _: 1300)
+    assert (lost.end, lost.running) == (1300, False)
+
+
+def test_a_lost_job_never_lasts_longer_than_its_limit() -> None:
+    assert records.use(_open(5000), {"cpu": "cpu"}, 6000, lambda _: 5900).end == 1000 + 900
+
+
+def test_windows_follow_each_other_and_the_last_is_open() -> None:
+    assert records.windows(0, 9000, 1) == [(0, 3600), (3600, 7200), (7200, None)]
+    assert records.windows(50, 50, 1) == [(50, None)]
+
+
+def test_usage_factors_are_thousandths() -> None:
+    assert records.parse_factors("normal|1.000000\nfree|0.000000\nhalf|0.500000\n") == {"normal": 1000, "free": 0, "half": 500}
+
+
+@pytest.mark.parametrize("text", ["", "p1||bursar||||||bursar:x\n"])
+def test_a_listing_without_the_root_account_is_no_answer(text: str) -> None:
+    with pytest.raises(SchedulerUnavailable, match="root account"):
+        associations.parse_accounts(text)
+
+
+@pytest.mark.parametrize("text", ["", "alpha|p1||cpu=1|cpu=0|cpu=0", "beta|root||||", "alpha|root|||", "alpha|root||cpu=x||"])
+def test_shares_of_another_cluster_or_form_are_no_answer(text: str) -> None:
+    with pytest.raises(SchedulerUnavailable):
+        associations.parse_shares(text, "alpha")
+
+
+def test_a_description_may_hold_anything() -> None:
+    rows = associations.parse_accounts("root||||||||d\nodd||root||||||a|b|bursar:x\nrest of a line\nodd|al|||||0||a|b\n")
+    assert rows["odd"].description == "a|b|bursar:x"
+    assert rows["odd"].blocked == {"al"}
+
+
+def test_a_running_job_without_a_record_holds_the_watermark_back_unless_it_has_just_begun() -> None:
+    listed = records.parse_listing("4|COMPLETED|1000\n5|RUNNING|900\n6|RUNNING|995\n7|PENDING|N/A\n")
+    assert listed == {"4": None, "5": 900, "6": 995, "7": None}
+    assert records.complete_until([], listed, 1000) == 900
+    assert records.complete_until([], {"6": 995}, 1000) == 1000
+    assert records.complete_until(records.parse(ROW, "alpha", {})[0], {"4": 900}, 1000) == 1000
