@@ -194,6 +194,8 @@ class Books:
             for item in entry.allocations:
                 if revisions.get(item.uid) == item.grant_revision:
                     self._put(item.uid, Published(cluster, entry.account, item.grant_revision, item))
+                    if self.acknowledged_as_not_enforced(cluster):
+                        self.touch(item.uid)  # nobody will read it back: the publication was the last step
 
     def edited(self, uid: str, revision: int) -> None:
         """The ledger has this revision with other hours: whoever repairs it must go above it."""
