@@ -52,7 +52,7 @@ class BursarClient:
         """One call; the parsed JSON (None for an empty answer). `ApiError` for every refusal."""
         shown = {key: value for key, value in (params or {}).items() if value is not None}
         for attempt in range(RETRIES + 1):
-            response = await self._http.request(method, path, params=shown, json=body, headers=await self._headers())
+            response = await self._http.request(method, path, params=shown or None, json=body, headers=await self._headers())
             if response.status_code == 401 and attempt == 0 and self._connection.token is None:
                 self._token = None  # a development token has run out
                 continue
