@@ -1,0 +1,245 @@
+"""One cycle: observe, count, plan, brake, apply, read back, journal; what came of it goes into the outbox."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from bursar_agent import brake, grants, plan, states
+from bursar_agent.brake import Verdict
+from bursar_agent.journal import Journal
+from bursar_agent.memory import AccountMemory
+from bursar_agent.outbox import Cycle, Outbox
+from bursar_agent.plan import Figures, Plan, Situation
+from bursar_agent.samples import Samples
+from bursar_agent.schedulers.base import Observation, Outcome, Scheduler, SchedulerError
+from bursar_agent.settings import AgentSettings
+from bursar_agent.usagebook import UsageBook
+from bursar_agent.usagereader import DistrustedRead, UsageReader
+from bursar_agent.verify import DesiredState
+from bursar_domain.balance import balance
+from bursar_domain.wire import Miss
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Wall clock for validity and reports, a monotonic one for pauses."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Cycles:
+    """Runs cycles over one scheduler; one at a time."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        scheduler: Scheduler,
+        journal: Journal,
+        book: UsageBook,
+        outbox: Outbox,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self.scheduler, self.journal, self.book, self.outbox = scheduler, journal, book, outbox
+        self.clocks = clocks or Clocks()
+        self.misses: tuple[Miss, ...] = ()
+        self.is_skewed = False
+        self._settings = settings
+        self._reader = UsageReader(
+            book, settings.usage_overlap_seconds, settings.counter_period_seconds + round(settings.cycle_interval_seconds)
+        )
+        self._samples = Samples()
+        self._counted_at: float | None = None
+        self._counted_to: int | None = None
+        self._unresolved: dict[tuple[str, str], float] = {}
+
+    async def run(self, state: DesiredState) -> bool:
+        """One cycle; False where the scheduler could not be read and so nothing was written."""
+        try:
+            observation = await self.scheduler.observe(state.settings)
+            self._samples.take(observation, state.settings.resources, state.entries)
+            await self.count(state, observation)
+        except (SchedulerError, DistrustedRead) as error:
+            log.warning("nothing is written in this cycle", reason=str(error))
+            self._report_away(state, str(error))
+            return False
+        situation = self.situation(state, observation)
+        planned = plan.make(situation)
+        verdict = self._judge(state, planned, observation)
+        outcomes = await self._apply(state, planned, verdict)
+        self._finish(state, observation, planned, verdict, outcomes)
+        return True
+
+    # Count
+
+    async def count(self, state: DesiredState, observation: Observation) -> None:
+        """Read job records when it is time, at a boundary, and as long as the last read failed."""
+        if self.book.covered_from is None and not any(view.owned for view in observation.accounts.values()):
+            self.book.begin(observation.time)
+        if not self._is_due(state, observation):
+            return
+        ours = {*state.entries, *(name for name, view in observation.accounts.items() if view.owned)}
+        first = grants.earliest(state.entries)
+        first = observation.time if first is None else min(first, observation.time)
+        read = await self._reader.read(self.scheduler, lambda job: job.account in ours, first, observation.time)
+        self._counted_at, self._counted_to = self.clocks.monotonic(), observation.time
+        if read.bad_rows:
+            log.warning("job records that can't be read were left out", rows=read.bad_rows)
+
+    def _is_due(self, state: DesiredState, observation: Observation) -> bool:
+        if self._counted_at is None or self._counted_to is None:
+            return True
+        if self.clocks.monotonic() - self._counted_at >= self._settings.usage_interval_seconds:
+            return True
+        since, now = self._counted_to, observation.time
+        first = grants.earliest(state.entries)
+        if first is not None and self.book.covered_from is not None and first < self.book.covered_from:
+            return True
+        return any(since < at <= now for entry in state.entries.values() for at in grants.boundaries(entry))
+
+    # Plan
+
+    def situation(self, state: DesiredState, observation: Observation) -> Situation:
+        """Everything that the plan depends on."""
+        now = self.clocks.wall()
+        return Situation(
+            settings=state.settings,
+            entries=state.entries,
+            digests=state.digests,
+            observation=observation,
+            figures=self._figures(state, observation.time),
+            memories=self.journal.memories,
+            samples=self._samples.view(),
+            in_doubt=frozenset(self.journal.in_doubt),
+            unresolved=self._still_unresolved(),
+            watermark=self.book.watermark,
+            expired=state.is_expired(int(now)),
+            skewed=self.is_skewed,
+        )
+
+    def _figures(self, state: DesiredState, now: int) -> Mapping[str, Figures]:
+        recent = self._reader.recent
+        found = {}
+        for name, entry in state.entries.items():
+            quarters = self.book.quarters(name, grants.boundaries(entry))
+            found[name] = Figures(
+                balance=balance(grants.grants_of(entry, now), quarters),
+                after_observation=recent.after_observation.get(name, {}) if self._counted_to == now else {},
+                after_watermark=recent.after_watermark.get(name, {}),
+                remaining=recent.remaining.get(name, {}) if self._counted_to == now else {},
+                recent=recent.recent.get(name, {}) if self._counted_to == now else {},
+            )
+        return found
+
+    def _still_unresolved(self) -> dict[str, frozenset[str]]:
+        now = self.clocks.monotonic()
+        self._unresolved = {key: until for key, until in self._unresolved.items() if until > now}
+        found: dict[str, set[str]] = {}
+        for account, user in self._unresolved:
+            found.setdefault(account, set()).add(user)
+        return {account: frozenset(users) for account, users in found.items()}
+
+    def _judge(self, state: DesiredState, planned: Plan, observation: Observation) -> Verdict:
+        owned = sum(view.owned for view in observation.accounts.values())
+        verdict = brake.judge(state.settings, state.signed.root, planned, owned, self.journal.engaged)
+        self.journal.set_brake(verdict.engaged)
+        if verdict.brake is not None:
+            log.error("the brake holds", message=verdict.brake.message, changes=verdict.brake.changes)
+        return verdict
+
+    # Apply
+
+    async def _apply(self, state: DesiredState, planned: Plan, verdict: Verdict) -> dict[str, Outcome]:
+        changes = planned.changes
+        if not changes or not verdict.may_run or state.settings.enforcement != "Enforce":
+            return {}
+        self.journal.intend((change.account for change in changes), state.generation)
+        try:
+            outcomes = await self.scheduler.apply(state.settings, changes)
+        except SchedulerError as error:
+            log.warning("the effect of a write is unknown", reason=str(error))
+            outcomes = [Outcome(change.account, False, str(error)) for change in changes]
+        self._note_missing(outcomes)
+        return {outcome.account: outcome for outcome in outcomes}
+
+    def _note_missing(self, outcomes: Iterable[Outcome]) -> None:
+        until = self.clocks.monotonic() + self._settings.retry_members_seconds
+        for outcome in outcomes:
+            self._unresolved |= {(outcome.account, user): until for user in outcome.users_missing}
+
+    def _finish(
+        self,
+        state: DesiredState,
+        observation: Observation,
+        planned: Plan,
+        verdict: Verdict,
+        outcomes: Mapping[str, Outcome],
+    ) -> None:
+        """Journal what is proven, then tell it."""
+        at = self.clocks.wall()
+        if state.settings.enforcement == "Enforce":
+            self._journal(state, planned, outcomes)
+        committed = {name: dict(amounts) for name, amounts in self._reader.recent.committed.items()}
+        found = states.states(state.settings, observation, planned, outcomes, verdict.brake, committed)
+        held_back = [name for name, state_ in found.items() if state_.state == "Failed"]
+        if held_back:
+            log.warning("accounts failed", accounts=held_back[:20], count=len(held_back), error=found[held_back[0]].error)
+        proven = states.revisions(state.settings, state.entries, planned, outcomes)
+        self.outbox.put(self._cycle(state, observation.time, verdict), found, proven, at)
+        if self._counted_to == observation.time and self.book.watermark is not None:
+            self._samples.forget_before(self.book.watermark)
+
+    def _journal(self, state: DesiredState, planned: Plan, outcomes: Mapping[str, Outcome]) -> None:
+        proven = [item for item in planned.accounts.values() if states.is_proven(item, outcomes)]
+        unresolved = self._still_unresolved()
+        memories = [_without(item.memory, unresolved.get(item.account, frozenset())) for item in proven]
+        root = state.settings.root_account
+        self.journal.prove(memories)
+        if states.wall_holds(planned, outcomes, root):
+            self.journal.settle(root)
+
+    def _cycle(self, state: DesiredState, scheduler_time: int, verdict: Verdict | None) -> Cycle:
+        root = state.signed.root
+        return Cycle(
+            generation=root.generation,
+            digest=root.digest,
+            scheduler_time=scheduler_time,
+            enforced_at=int(self.clocks.wall()),
+            brake=verdict.brake if verdict else None,
+            misses=self.misses + self._own_misses(state),
+        )
+
+    def _own_misses(self, state: DesiredState) -> tuple[Miss, ...]:
+        """What is wrong on our side of the scheduler."""
+        found: list[Miss] = []
+        if state.is_expired(int(self.clocks.wall())):
+            message = "the signed state is past its validity: nothing is loosened any more"
+            found.append(Miss(reason="DesiredStateExpired", message=message, remedy="look whether operator and gateway run"))
+        if rows := self._reader.recent.bad_rows:
+            message = f"{rows} job records can't be read and are not counted"
+            found.append(Miss(reason="UnreadableRecords", message=message, remedy="see the agent's log"))
+        if self.is_skewed:
+            message = "the clocks of gateway and agent differ by more than a minute: no period is decided"
+            found.append(Miss(reason="ClockSkewed", message=message, remedy="synchronise the clock of this host"))
+        return tuple(found)
+
+    def _report_away(self, state: DesiredState, reason: str) -> None:
+        """Tell that the scheduler can't be read, with everything else as it was last seen."""
+        away = Miss(reason="SchedulerUnavailable", message=reason[:1000], remedy="look at the scheduler and its accounting")
+        known = self.outbox.cycle
+        if known is not None:
+            self.outbox.put(replace(known, misses=(*self.misses, away)), self.outbox.states, {}, self.clocks.wall())
+
+
+def _without(memory: AccountMemory, users: frozenset[str]) -> AccountMemory:
+    """Members that were in fact added."""
+    return replace(memory, members=tuple(user for user in memory.members if user not in users)) if users else memory
+
+
+def render(scheduler: Scheduler, state: DesiredState, planned: Plan) -> Sequence[str]:
+    """The exact commands."""
+    return scheduler.render(state.settings, planned.changes)

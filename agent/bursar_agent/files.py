@@ -1,0 +1,80 @@
+"""Files that survive a crash: replaced whole, or lines appended and on disk before the caller goes on."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import orjson
+
+
+class StateInUse(Exception):
+    """Another agent works with this state directory."""
+
+
+class DamagedFile(Exception):
+    """A file of the state directory that is not what was written to it."""
+
+
+def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Write a file so that readers, and a restart after a crash, see the old or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
+    temporary.replace(path)
+    if durable:
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename or a new file in it last."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_durably(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
+    """Add JSON lines and wait until they are on disk. A torn last line of an earlier crash is closed off first."""
+    is_new = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+b", buffering=0) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        torn = b""
+        if size:
+            stream.seek(size - 1)
+            torn = b"" if stream.read(1) == b"\n" else b"\n"
+        stream.write(torn + b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        os.fsync(stream.fileno())
+    if is_new:
+        sync_directory(path.parent)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, object]]:
+    """JSON lines, oldest first. Torn lines (a crash while writing, never acted upon) are dropped."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+        for line in stream:
+            with contextlib.suppress(orjson.JSONDecodeError):
+                yield orjson.loads(line)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One writer at a time; StateInUse where there is another one."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateInUse(f"{directory}: another agent works with this state directory; stop it first") from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,180 @@
+"""Which limits one account gets: the ceiling over what is left, closed resources, walls of running remainders. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from bursar_agent.schedulers.base import AccountView, Reading
+from bursar_domain import ceiling
+from bursar_domain.balance import AccountBalance, Grant
+from bursar_domain.ceiling import UNLIMITED, Sample
+from bursar_domain.units import MINUTE, OPEN_UNLESS_LISTED, scale
+from bursar_domain.wire import ClusterSettings, TrackedResource
+
+Amounts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One account; amounts are unit-seconds by resource. ``written``: limits as last written, to tell drift."""
+
+    account: str
+    settings: ClusterSettings
+    view: AccountView | None
+    now: int
+    watermark: int | None
+    active: Sequence[Grant]
+    balance: AccountBalance
+    after_observation: Amounts
+    after_watermark: Amounts
+    remaining: Amounts
+    recent: Amounts
+    samples: Mapping[tuple[str, str], Sequence[Sample]]
+    written: Amounts
+    force: bool
+    expired: bool
+
+
+@dataclass(slots=True)
+class Answer:
+    """What to write, by TRES; ``written`` are all limits as they will stand; ``lowered`` in words, for the brake."""
+
+    limits: dict[str, int] = field(default_factory=dict)
+    run_minutes: dict[str, int] = field(default_factory=dict)
+    concurrent: dict[str, int] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    lowered: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
+
+
+def decide(question: Question) -> Answer:
+    """Limits of every tracked resource."""
+    answer = Answer()
+    for resource in question.settings.resources:
+        _resource(question, resource, answer)
+    return answer
+
+
+def _resource(question: Question, resource: TrackedResource, answer: Answer) -> None:
+    name = resource.trackable
+    seen = question.view.readings.get(name, Reading()) if question.view else Reading()
+    drift = _drift(question, name, seen)
+    if drift:
+        answer.drift.append(drift)
+    if drift and question.settings.drift_limits != "Enforce" and not question.force:
+        return
+    target = _target(question, resource, seen, force=question.force or bool(drift))
+    if question.expired and not _tightens(target, seen.limit):
+        return
+    _write_limit(question, name, seen, target, answer)
+    _write_wall(question, name, seen, target, answer)
+    _write_concurrent(question, resource, seen, answer)
+
+
+def _drift(question: Question, name: str, seen: Reading) -> str:
+    """A sentence where the limit is not the one that was written last."""
+    written = question.written.get(name)
+    in_force = UNLIMITED if seen.limit is None else seen.limit
+    if question.view is None or written is None or written == in_force:
+        return ""
+    return f"{name} limit of {question.account} is {_words(in_force)}, was set to {_words(written)}"
+
+
+def _words(limit: int) -> str:
+    return "none" if limit == UNLIMITED else str(limit)
+
+
+def _target(question: Question, resource: TrackedResource, seen: Reading, *, force: bool) -> int:
+    """The limit to have, in TRES-minutes; -1 for none."""
+    if not _is_limited(question, resource.name):
+        return UNLIMITED
+    left = _left(question, resource.name)
+    running, recent = question.remaining.get(resource.name, 0), question.recent.get(resource.name, 0)
+    reading = ceiling.Reading(
+        counter=seen.counter,
+        left_now=left,
+        left_then=left + question.after_observation.get(resource.name, 0),
+        in_force=seen.limit if question.view else None,
+        lag_seconds=ceiling.lag(seen.running, running, recent),
+        behind_seconds=_behind(question, resource, left),
+        force=force,
+        unit=scale(resource.name),
+    )
+    target = ceiling.limit(reading)
+    if _is_blind(question, resource.trackable) and seen.limit is not None:
+        return min(target, seen.limit)
+    return target
+
+
+def _is_limited(question: Question, resource: str) -> bool:
+    """Whether hours of it are counted or closed; cpu, memory and billing are open where an active allocation lists others."""
+    listed = {name for grant in question.active for name in grant.hours}
+    if resource in listed or not listed:
+        return True
+    return not (resource in OPEN_UNLESS_LISTED or "billing" in listed)
+
+
+def _left(question: Question, resource: str) -> int:
+    return sum(question.balance.allocations[g.uid].left(resource) for g in question.active if resource in g.hours)
+
+
+def _is_current(question: Question) -> bool:
+    return question.watermark is not None and question.watermark >= question.now
+
+
+def _behind(question: Question, resource: TrackedResource, left: int) -> int | None:
+    """What can be left at most where records end before the observation: what was left then, less the counter's growth."""
+    if _is_current(question) or question.watermark is None:
+        return None
+    began = max((grant.start for grant in question.active), default=0)
+    samples = question.samples.get((question.account, resource.trackable), ())
+    growth = ceiling.growth(samples, max(question.watermark, began), resource.capacity)
+    return left + question.after_watermark.get(resource.name, 0) - MINUTE * growth
+
+
+def _is_blind(question: Question, trackable: str) -> bool:
+    """Whether records are late and no counter was seen since they ended: nothing may be raised then."""
+    samples = question.samples.get((question.account, trackable), ())
+    is_seen = bool(samples) and question.watermark is not None and samples[0].at <= question.watermark
+    return not _is_current(question) and not is_seen
+
+
+def _tightens(target: int, in_force: int | None) -> bool:
+    return target != UNLIMITED and (in_force is None or target < in_force)
+
+
+def _write_limit(question: Question, name: str, seen: Reading, target: int, answer: Answer) -> None:
+    in_force = UNLIMITED if seen.limit is None else seen.limit
+    answer.written[name] = target
+    if question.view is not None and target == in_force:
+        return
+    answer.limits[name] = target
+    answer.reasons.append(f"{question.account} {name}: {_words(in_force)} -> {_words(target)} (counter {seen.counter})")
+    if _tightens(target, seen.limit) and not _counter_fell(question, name):
+        answer.lowered.append(f"lower {question.account} {name} from {_words(in_force)} to {target}")
+
+
+def _counter_fell(question: Question, name: str) -> bool:
+    """A lost counter makes a lower limit right: the head-room stays what it was."""
+    samples = question.samples.get((question.account, name), ())
+    return any(after.minutes < before.minutes for before, after in pairwise(samples))
+
+
+def _write_wall(question: Question, name: str, seen: Reading, target: int, answer: Answer) -> None:
+    wall = UNLIMITED if target == UNLIMITED else ceiling.run_minutes_wall(target, seen.counter, seen.run_minutes_limit)
+    in_force = UNLIMITED if seen.run_minutes_limit is None else seen.run_minutes_limit
+    if wall != in_force and not (question.expired and not _tightens(wall, seen.run_minutes_limit)):
+        answer.run_minutes[name] = wall
+
+
+def _write_concurrent(question: Question, resource: TrackedResource, seen: Reading, answer: Answer) -> None:
+    """What nothing lists and is not open by nature may not even run free jobs; undone where an allocation lists it again."""
+    if resource.name in OPEN_UNLESS_LISTED:
+        return
+    is_listed = any(resource.name in grant.hours for grant in question.active)
+    is_closed = not is_listed and _is_limited(question, resource.name)
+    if is_closed and seen.concurrent_limit != 0:
+        answer.concurrent[resource.trackable] = 0
+    elif not is_closed and seen.concurrent_limit == 0 and not question.expired:
+        answer.concurrent[resource.trackable] = UNLIMITED

@@ -1,0 +1,240 @@
+"""The agent at work: one task listens for a newer desired state, one runs cycles, one reports. None waits for another."""
+
+import asyncio
+import contextlib
+import uuid
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+
+from bursar_agent import verify
+from bursar_agent.client import Backoff, Gateway, GatewayAway, GatewayRefused
+from bursar_agent.cycle import Clocks, Cycles
+from bursar_agent.desired import DesiredStore
+from bursar_agent.identity import Identity
+from bursar_agent.journal import Journal
+from bursar_agent.outbox import Outbox, usage_pages
+from bursar_agent.schedulers.base import Readiness, Scheduler, SchedulerError
+from bursar_agent.settings import AgentSettings
+from bursar_agent.tokens import CallSigner
+from bursar_agent.usagebook import UsageBook
+from bursar_agent.verify import DesiredState
+from bursar_domain.wire import Hello, Miss
+
+log = structlog.get_logger(__name__)
+LONG_POLL_SECONDS = 50
+HEARTBEAT_SECONDS = 10.0
+CONFLICT = 409
+FENCED_PAUSE_SECONDS = 2.0
+READINESS_SECONDS = 300.0
+
+
+class Agent:
+    """One cluster's agent. The state directory must be locked by the caller."""
+
+    def __init__(self, settings: AgentSettings, identity: Identity, scheduler: Scheduler, clocks: Clocks | None = None) -> None:
+        """Resume from the state directory; connects nothing yet."""
+        self._settings, self._identity, self._scheduler = settings, identity, scheduler
+        self._clocks = clocks or Clocks()
+        directory = settings.state_directory
+        self.session = uuid.uuid4().hex
+        self._store = DesiredStore(directory)
+        self.state: DesiredState | None = self._store.load(settings.cluster, identity.fingerprint)
+        self.outbox = Outbox(self.session)
+        self.cycles = Cycles(
+            settings,
+            scheduler,
+            Journal(directory),
+            UsageBook(directory, epoch=int(self._clocks.wall())),
+            self.outbox,
+            self._clocks,
+        )
+        signer = CallSigner(identity, self.session)
+        self._gateway = Gateway(settings.gateway, settings.gateway_ca, signer=signer, clock=self._clocks.wall)
+        self._wake, self._report = asyncio.Event(), asyncio.Event()
+        self._greeted, self._conflict, self._fenced = asyncio.Event(), asyncio.Event(), False
+        self._fetch_all = False
+        self._readiness_at: float | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        log.info("agent starts", cluster=self._settings.cluster, session=self.session, scheduler=self._settings.scheduler)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen())
+                tasks.create_task(self._work())
+                tasks.create_task(self._tell())
+        finally:
+            await self._gateway.close()
+            await self._scheduler.close()
+
+    # Listen
+
+    async def _listen(self) -> None:
+        """Keep the desired state fresh. Whatever goes wrong here changes nothing at the scheduler."""
+        pause = Backoff()
+        while True:
+            try:
+                if not self._greeted.is_set():
+                    await self._greet()
+                await self._fetch_unless_fenced()
+                pause.reset()
+            except GatewayAway as error:
+                await self._rest(pause, "the gateway is away; the last verified state stays in force", error, error.retry_after)
+            except GatewayRefused as error:
+                self._heed(error)
+                await self._rest(pause, "the gateway refuses", error, FENCED_PAUSE_SECONDS)
+            except verify.Incomplete as error:
+                self._fetch_all = True
+                self._gateway.forget_version()
+                await self._rest(pause, "fetching everything", error)
+            except verify.Refused as error:
+                self._gateway.forget_version()
+                await self._rest(pause, "a desired state was refused; the last verified one stays in force", error, 5)
+
+    def _heed(self, error: GatewayRefused) -> None:
+        """Another session holds the cluster, or ours is not known: write nothing before we are let in again."""
+        if error.status == CONFLICT:
+            self._fenced = True
+            self._greeted.clear()
+            self._conflict.set()
+
+    async def _fetch_unless_fenced(self) -> None:
+        """A long poll that ends early when a report shows that the session is lost."""
+        self._conflict.clear()
+        fetch = asyncio.ensure_future(self._fetch())
+        lost = asyncio.ensure_future(self._conflict.wait())
+        try:
+            await asyncio.wait({fetch, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if fetch.done():
+                fetch.result()
+        finally:
+            fetch.cancel()
+            lost.cancel()
+
+    async def _rest(self, pause: Backoff, what: str, error: Exception, at_least: float | None = None) -> None:
+        log.warning(what, reason=str(error))
+        await asyncio.sleep(pause.next(at_least))
+
+    async def _greet(self) -> None:
+        """Say hello; with the scheduler's readiness as soon as the cluster's settings are known."""
+        readiness = await self._readiness()
+        hello = Hello(
+            session=self.session,
+            agent_version=_version(),
+            scheduler=readiness.scheduler,
+            scheduler_version=readiness.version,
+            capabilities=readiness.capabilities,
+            misses=readiness.misses,
+            clock=int(self._clocks.wall()),
+        )
+        reply = await self._gateway.hello(self._settings.cluster, hello)
+        if not reply.accepted:
+            self._fenced = True
+            raise GatewayRefused(f"{reply.reason}. Nothing is written until this session is let in", CONFLICT)
+        self._fenced = False
+        self.outbox.tell_all()
+        self._greeted.set()
+        self._wake.set()
+        self._report.set()
+
+    async def _readiness(self) -> Readiness:
+        if self.state is None:
+            return Readiness(self._settings.scheduler, "", (), ())
+        self._readiness_at = self._clocks.monotonic()
+        try:
+            found = await self._scheduler.capabilities(self.state.settings)
+        except SchedulerError as error:
+            miss = Miss(reason="SchedulerUnavailable", message=str(error)[:1000], remedy="look at the scheduler")
+            return Readiness(self._settings.scheduler, "", (), (miss,))
+        self.cycles.misses = found.misses
+        return found
+
+    async def _fetch(self) -> None:
+        after = 0 if self.state is None or self._fetch_all else self.state.generation
+        before = self.state
+        delta = await self._gateway.desired(self._settings.cluster, after, LONG_POLL_SECONDS)
+        if delta is None:
+            return
+        state = verify.accept(before, delta, self._settings.cluster, self._identity.fingerprint)
+        self._store.save(state)
+        self.state, self._fetch_all = state, False
+        log.info("desired state", generation=state.generation, changed=len(delta.entries), accounts=len(state.entries))
+        self._wake.set()
+        if before is None or before.settings != state.settings:
+            self._greeted.clear()
+
+    # Work
+
+    async def _work(self) -> None:
+        """Run cycles: at once when something changed, else every interval."""
+        pause = Backoff(first=0.5, longest=max(0.5, self._settings.cycle_interval_seconds))
+        while True:
+            self._wake.clear()
+            wait = self._settings.cycle_interval_seconds
+            if self.state is not None and not self._fenced:
+                self.cycles.is_skewed = self._gateway.is_skewed
+                if await self.cycles.run(self.state):
+                    pause.reset()
+                else:
+                    wait = pause.next()
+                self._report.set()
+                await self._refresh_readiness()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait)
+
+    async def _refresh_readiness(self) -> None:
+        """Look again now and then whether limits hold at all."""
+        at = self._readiness_at
+        if at is not None and self._clocks.monotonic() - at > READINESS_SECONDS:
+            await self._readiness()
+
+    # Tell
+
+    async def _tell(self) -> None:
+        """Send what is new: states and proven revisions first, then use."""
+        pause, last = Backoff(), 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._report.wait(), HEARTBEAT_SECONDS)
+            self._report.clear()
+            await self._greeted.wait()
+            try:
+                now = self._clocks.monotonic()
+                if self.outbox.is_urgent or now - last >= HEARTBEAT_SECONDS:
+                    await self._send_status()
+                    last = now
+                await self._send_usage()
+                pause.reset()
+            except GatewayAway as error:
+                self._report.set()
+                await self._rest(pause, "reports wait on disk", error, error.retry_after)
+            except GatewayRefused as error:
+                self._heed(error)
+                self._report.set()
+                await self._rest(pause, "a report was refused", error, FENCED_PAUSE_SECONDS)
+
+    async def _send_status(self) -> None:
+        cycle, pages = self.outbox.cycle, self.outbox.pages()
+        for page in pages:
+            await self._gateway.status(self._settings.cluster, page)
+        self.outbox.told(pages, cycle)
+
+    async def _send_usage(self) -> None:
+        book = self.cycles.book
+        for report, slots in usage_pages(book, self.session):
+            await self._gateway.usage(self._settings.cluster, report)
+            book.sent(slots, report.watermark)
+
+
+def _version() -> str:
+    try:
+        return version("bursar")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def prepare(directory: Path) -> None:
+    """Make the state directory, for its owner alone."""
+    directory.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,132 @@
+"""What the gateway is to be told: the newest state of each account, revisions read back, and the books' unsent slots."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bursar_agent.usagebook import UsageBook
+from bursar_domain.wire import AccountState, Brake, Miss, SlotReport, StatusReport, UsageReport
+
+ACCOUNTS_PER_PAGE = 1000
+SLOT_BYTES = 120
+ROW_BYTES = 220
+PAGE_BYTES = 900_000
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A grant revision that was read back from the scheduler, and when (wall clock)."""
+
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Figures of the last cycle."""
+
+    generation: int
+    digest: str
+    scheduler_time: int
+    enforced_at: int
+    brake: Brake | None = None
+    misses: tuple[Miss, ...] = ()
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Collects until it is sent; what is newer replaces what is older."""
+
+    session: str
+    cycle: Cycle | None = None
+    states: dict[str, AccountState] = field(default_factory=dict)
+    revisions: dict[str, Revision] = field(default_factory=dict)
+    _told: Cycle | None = None
+    _new_states: set[str] = field(default_factory=set)
+    _new_revisions: set[str] = field(default_factory=set)
+    _full: bool = True
+
+    def put(self, cycle: Cycle, states: Mapping[str, AccountState], revisions: Mapping[str, int], at: float) -> None:
+        """Take a cycle's results in."""
+        self.cycle = cycle
+        self._new_states |= {name for name, state in states.items() if self.states.get(name) != state}
+        self.states = dict(states)
+        for uid, number in revisions.items():
+            known = self.revisions.get(uid)
+            if known is None or known.number < number:
+                self.revisions[uid] = Revision(number, at)
+                self._new_revisions.add(uid)
+
+    def tell_all(self) -> None:
+        """A new session knows nothing."""
+        self._full, self._told = True, None
+        self._new_states, self._new_revisions = set(self.states), set(self.revisions)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits for what is in here, rather than a clock that moved on."""
+        told, cycle = self._told, self.cycle
+        if cycle is None:
+            return False
+        moved = told is None or (told.generation, told.brake, told.misses) != (cycle.generation, cycle.brake, cycle.misses)
+        return moved or bool(self._new_states or self._new_revisions)
+
+    def pages(self) -> list[StatusReport]:
+        """Reports that tell everything that is new, each below the size limit. Call `told` once all were taken."""
+        cycle = self.cycle
+        if cycle is None:
+            return []
+        names = [name for name in sorted(self._new_states) if name in self.states]
+        uids = sorted(self._new_revisions)
+        cuts = max(1, -(-len(names) // ACCOUNTS_PER_PAGE), -(-len(uids) // ACCOUNTS_PER_PAGE))
+        pages = range(cuts)
+        return [self._page(cycle, names[page::cuts], uids[page::cuts], full=self._full and cuts == 1) for page in pages]
+
+    def _page(self, cycle: Cycle, names: Sequence[str], uids: Sequence[str], *, full: bool) -> StatusReport:
+        return StatusReport(
+            report_id=uuid.uuid4().hex,
+            session=self.session,
+            generation=cycle.generation,
+            digest=cycle.digest,
+            scheduler_time=cycle.scheduler_time,
+            enforced_at=cycle.enforced_at,
+            full=full,
+            accounts=tuple(self.states[name] for name in names),
+            acknowledgements={uid: self.revisions[uid].number for uid in uids},
+            revision_times={uid: self.revisions[uid].at for uid in uids},
+            brake=cycle.brake,
+            misses=cycle.misses,
+        )
+
+    def told(self, pages: Sequence[StatusReport], cycle: Cycle | None) -> None:
+        """The gateway has these pages; what changed meanwhile stays."""
+        for page in pages:
+            self._new_states -= {state.account for state in page.accounts if self.states.get(state.account) == state}
+            same = {uid for uid, number in page.acknowledgements.items() if self.revisions[uid].number == number}
+            self._new_revisions -= same
+        self._full, self._told = False, cycle
+
+
+def usage_pages(book: UsageBook, session: str) -> Iterator[tuple[UsageReport, Sequence[SlotReport]]]:
+    """Unsent slots, oldest version first, in pages; the watermark goes with the last one."""
+    slots = sorted(book.unsent.values(), key=lambda slot: (slot.seq, slot.hour, slot.account))
+    pages = list(_cut(slots)) or [[]]
+    if not slots and book.watermark == book.sent_watermark:
+        return
+    for number, page in enumerate(pages, 1):
+        watermark = book.watermark if number == len(pages) else None
+        yield UsageReport(report_id=uuid.uuid4().hex, session=session, slots=tuple(page), watermark=watermark), page
+
+
+def _cut(slots: Sequence[SlotReport]) -> Iterator[list[SlotReport]]:
+    page: list[SlotReport] = []
+    size = 0
+    for slot in slots:
+        cost = SLOT_BYTES + ROW_BYTES * len(slot.rows) + 2 * sum(len(row.user) + len(row.resource) for row in slot.rows)
+        if page and size + cost > PAGE_BYTES:
+            yield page
+            page, size = [], 0
+        page.append(slot)
+        size += cost
+    if page:
+        yield page

@@ -1,0 +1,40 @@
+"""Counter samples of the scheduler, kept since the last complete read of job records."""
+
+from collections.abc import Iterable, Mapping
+
+from bursar_agent.schedulers.base import Observation, Reading
+from bursar_domain.ceiling import Sample
+from bursar_domain.wire import TrackedResource
+
+LONGEST = 500
+
+
+class Samples:
+    """(account, TRES) -> readings of its counter, oldest first."""
+
+    def __init__(self) -> None:
+        self.series: dict[tuple[str, str], list[Sample]] = {}
+
+    def take(self, observation: Observation, resources: Iterable[TrackedResource], accounts: Iterable[str]) -> None:
+        """Add one observation; an account that is not there any more has no series."""
+        names = [resource.trackable for resource in resources]
+        series: dict[tuple[str, str], list[Sample]] = {}
+        for account in accounts:
+            view = observation.accounts.get(account)
+            for name in names if view else ():
+                reading = view.readings.get(name, Reading()) if view else Reading()
+                kept = self.series.get((account, name), [])
+                kept.append(Sample(observation.time, reading.counter))
+                series[account, name] = kept if len(kept) <= LONGEST else [kept[0], *kept[-LONGEST // 2 :]]
+        self.series = series
+
+    def forget_before(self, watermark: int) -> None:
+        """Keep the last sample at or before the watermark, and everything after it."""
+        for key, kept in self.series.items():
+            first = max((index for index, sample in enumerate(kept) if sample.at <= watermark), default=0)
+            if first:
+                self.series[key] = kept[first:]
+
+    def view(self) -> Mapping[tuple[str, str], list[Sample]]:
+        """For the plan."""
+        return self.series

@@ -1,0 +1,133 @@
+"""Reads job records and counts them: from where to read, what to distrust, what is younger than the counters."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from bursar_agent.schedulers.base import Scheduler, UsageRead
+from bursar_agent.usagebook import UsageBook
+from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, slots_of
+from bursar_domain.units import HOUR
+
+LOWER_READS_BEFORE_BELIEF = 3
+Amount = defaultdict[str, defaultdict[str, int]]
+
+
+class DistrustedRead(Exception):
+    """Records show less use than before and nothing explains it: nothing is counted, and nothing may be written."""
+
+
+def _amounts() -> Amount:
+    return defaultdict(lambda: defaultdict(int))
+
+
+@dataclass(slots=True)
+class Recent:
+    """Unit-seconds by account and resource, from the records of one read; see `plan.Figures`."""
+
+    after_observation: Amount = field(default_factory=_amounts)
+    after_watermark: Amount = field(default_factory=_amounts)
+    remaining: Amount = field(default_factory=_amounts)
+    committed: Amount = field(default_factory=_amounts)
+    recent: Amount = field(default_factory=_amounts)
+    bad_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a job record was when it was counted."""
+
+    start: int
+    end: int
+    rest: tuple[object, ...]
+
+
+class UsageReader:
+    """One cluster's feed of job records. ``overlap_seconds`` are read again each time, for records that come late."""
+
+    def __init__(self, book: UsageBook, overlap_seconds: int, lag_seconds: int) -> None:
+        self._book = book
+        self._overlap, self._lag = overlap_seconds, lag_seconds
+        self._known: dict[str, _Known] = {}
+        self._lower: list[tuple[int, int]] = []
+        self.recent = Recent()
+
+    async def read(self, scheduler: Scheduler, is_ours: Callable[[JobUse], bool], first: int, observed_at: int) -> UsageRead:
+        """Read and count; DistrustedRead where the records can't be right. ``first``: use before it is nobody's business."""
+        since = self._since(first)
+        found = await scheduler.usage(since)
+        differs = self._differs_from(found)
+        if differs is not None and differs // HOUR * HOUR < since:
+            since = differs // HOUR * HOUR
+            found = await scheduler.usage(since)
+        jobs = [job for job in found.jobs if is_ours(job)]
+        slots = {key: rows for key, rows in slots_of(_clipped(jobs, since)).items() if key.hour >= since}
+        self._check(slots, since)
+        watermark = None if found.bad_rows else found.watermark
+        self._book.record(slots, since, watermark)
+        self._known = {job.key: _known(job) for job in found.jobs}
+        self.recent = self._recent(jobs, found, observed_at)
+        return found
+
+    def _since(self, first: int) -> int:
+        """The full hour at or before the watermark less the overlap; from the first second on where that is not covered."""
+        book = self._book
+        if book.watermark is None or book.covered_from is None or first < book.covered_from:
+            return first // HOUR * HOUR
+        return max(book.covered_from, (book.watermark - self._overlap) // HOUR * HOUR)
+
+    def _differs_from(self, found: UsageRead) -> int | None:
+        """First second of the earliest record that is not what was counted, where that lies before the read."""
+        starts = [job.start for job in found.jobs if job.start < found.since and self._is_news(job)]
+        keys = {job.key for job in found.jobs}
+        gone = [k.start for key, k in self._known.items() if key not in keys and k.end > found.since and k.start < found.since]
+        return min(starts + gone, default=None)
+
+    def _is_news(self, job: JobUse) -> bool:
+        known = self._known.get(job.key)
+        return known is None or (known.start, known.rest) != (job.start, _known(job).rest)
+
+    def _check(self, slots: Mapping[SlotKey, Mapping[RowKey, Amounts]], since: int) -> None:
+        """Less use than before is believed only when it is seen again and again."""
+        before, now = self._book.allocated(slots, since)
+        if now >= before:
+            self._lower.clear()
+            return
+        self._lower.append((since, now))
+        if len(self._lower) < LOWER_READS_BEFORE_BELIEF:
+            raise DistrustedRead(f"job records show {now} unit-seconds where {before} were counted; waiting for another read")
+        self._lower.clear()
+
+    def _recent(self, jobs: Iterable[JobUse], found: UsageRead, observed_at: int) -> Recent:
+        sums = Recent(bad_rows=found.bad_rows)
+        watermark = self._book.watermark if self._book.watermark is not None else found.since
+        for job in jobs:
+            for target, start, end in (
+                (sums.after_observation, observed_at, found.time),
+                (sums.after_watermark, watermark, found.time),
+                (sums.recent, observed_at - self._lag, observed_at),
+            ):
+                _add(target, job, max(0, min(job.end, end) - max(job.start, start)))
+            if job.limit_seconds is not None and job.end > observed_at >= job.start:
+                _add(sums.remaining, job, max(0, job.start + job.limit_seconds - observed_at))
+            if job.limit_seconds is not None and job.running:
+                _add(sums.committed, job, max(0, job.start + job.limit_seconds - found.time))
+        return sums
+
+
+def _add(target: Amount, job: JobUse, seconds: int) -> None:
+    if seconds:
+        for resource, units in job.allocated.items():
+            target[job.account][resource] += units * seconds * job.factor_thousandths // 1000
+
+
+def _clipped(jobs: Iterable[JobUse], since: int) -> Iterable[JobUse]:
+    """The same slots from ``since`` on with less work: what lies before is cut off where that changes no rounding."""
+    for job in jobs:
+        is_cut = job.start < since and job.factor_thousandths % 1000 == 0
+        yield replace(job, start=min(since, job.end)) if is_cut else job
+
+
+def _known(job: JobUse) -> _Known:
+    rest = (job.account, job.user, job.refunded, job.factor_thousandths, tuple(sorted(job.allocated.items())))
+    return _Known(job.start, job.end, rest)
