@@ -36,23 +36,35 @@ def stale_caches(gateway: Gateway) -> list[str]:
     return [n for n, i in zip(names, gateway.caches.all(), strict=True) if i.last_event_age > STALE_SECONDS]
 
 
+class GatewayMetrics:
+    """Counters of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "bursar_gateway_requests",
+            "Requests by route, method and status.",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "bursar_gateway_request_seconds", "Seconds per request by route.", ["route"], registry=self.registry
+        )
+
+
 def instrument(app: FastAPI) -> None:
     """Count and time requests by route; `/metrics` shows them."""
-    registry = CollectorRegistry()
-    requests = Counter(
-        "bursar_gateway_requests", "Requests by route, method and status", ["route", "method", "status"], registry=registry
-    )
-    seconds = Histogram("bursar_gateway_request_seconds", "Seconds per request by route", ["route"], registry=registry)
+    metrics = GatewayMetrics()
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         began = time.perf_counter()
         response = await call_next(request)
         route = getattr(request.scope.get("route"), "path", "unknown")
-        requests.labels(route, request.method, response.status_code).inc()
-        seconds.labels(route).observe(time.perf_counter() - began)
+        metrics.requests.labels(route, request.method, response.status_code).inc()
+        metrics.seconds.labels(route).observe(time.perf_counter() - began)
         return response
 
     @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def text() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
