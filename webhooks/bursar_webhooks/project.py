@@ -22,16 +22,11 @@ def warnings(new: Project, old: Project | None, facts: Facts) -> list[str]:
 
 
 def _account(new: Project, facts: Facts) -> list[Violation]:
-    account = new.account
-    found = [
-        Violation(
-            "spec.account",
-            Reason.ACCOUNT_RESERVED,
-            f"account {account} is Bursar's own root on cluster {cluster.name}; set spec.account to another name",
-        )
-        for cluster in facts.clusters()
-        if cluster.spec.scheduler.root_account == account
-    ]
+    account, found = new.account, []
+    rooted = sorted(cluster.name for cluster in facts.clusters() if cluster.spec.scheduler.root_account == account)
+    if rooted:
+        message = f"account {account} is Bursar's own root on cluster {rooted[0]}; set spec.account to another name"
+        found.append(Violation("spec.account", Reason.ACCOUNT_RESERVED, message))
     if any(other.account == account for other in facts.projects() if other.name != new.name):
         message = f"account {account} belongs to another project; set spec.account to another name"
         found.append(Violation("spec.account", Reason.ACCOUNT_TAKEN, message))

@@ -1,0 +1,125 @@
+"""The decision itself, with a table for the facts: what no API server lets one build up."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bursar_crds.cluster import Cluster
+from bursar_crds.membership import Membership
+from bursar_crds.project import Project
+from bursar_crds.quotapool import QuotaPool
+from bursar_domain.room import Pool
+from bursar_testing.manifests import resource
+from bursar_testing.webhooks import NAMESPACE, YEAR, fitting_allocation, hours
+from bursar_webhooks.decide import decide, may_be_lag
+from bursar_webhooks.facts import AllocationFacts
+from bursar_webhooks.review import Review
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Facts from lists."""
+
+    cluster_list: tuple[Cluster, ...] = ()
+    project_list: tuple[Project, ...] = ()
+    pool_list: tuple[QuotaPool, ...] = ()
+    allocation_list: tuple[AllocationFacts, ...] = ()
+
+    def cluster(self, name: str) -> Cluster | None:
+        return next((item for item in self.cluster_list if item.name == name), None)
+
+    def clusters(self) -> Iterable[Cluster]:
+        return self.cluster_list
+
+    def project_of(self, namespace: str) -> str | None:
+        return next((item.name for item in self.project_list if item.project_namespace == namespace), None)
+
+    def projects(self) -> Iterable[Project]:
+        return self.project_list
+
+    def members(self, namespace: str) -> Iterable[Membership]:
+        return ()
+
+    def pool(self, name: str) -> QuotaPool | None:
+        return next((item for item in self.pool_list if item.name == name), None)
+
+    def pools(self) -> Mapping[str, Pool]:
+        return {item.name: Pool.of(item) for item in self.pool_list}
+
+    def children(self, name: str) -> Iterable[QuotaPool]:
+        return [item for item in self.pool_list if item.spec.parent_ref and item.spec.parent_ref.name == name]
+
+    def allocations_of_pool(self, name: str) -> Iterable[AllocationFacts]:
+        return [item for item in self.allocation_list if item.pool == name]
+
+    def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
+        return [item for item in self.allocation_list if item.cluster == name]
+
+
+def pool(name: str, parent: str | None = None, **spec: Any) -> Document:
+    base: Document = {"clusterRef": {"name": "alpha"}, "period": YEAR, "resources": hours(cpu=100)} | spec
+    return resource("QuotaPool", name, base | ({"parentRef": {"name": parent}} if parent else {}))
+
+
+def cluster(name: str = "alpha", **spec: Any) -> Document:
+    return resource("Cluster", name, {"scheduler": {"type": "slurm"}, "resources": [{"name": "cpu", "capacity": 9}]} | spec)
+
+
+ALPHA = Cluster.parse(cluster())
+QCD = Project.parse(resource("Project", "lattice-qcd", {"owner": "alice"}))
+
+
+def review(new: Document, old: Document | None = None) -> Review:
+    return Review("1", new["kind"], "UPDATE" if old else "CREATE", new["metadata"]["name"], new, old, False)
+
+
+def test_pools_in_a_circle() -> None:
+    facts = Table((ALPHA,), pool_list=(QuotaPool.parse(pool("a", "b")), QuotaPool.parse(pool("c", "a"))))
+    verdict = decide(review(pool("b", "c")), facts)
+    assert [item.field for item in verdict.violations] == ["spec.parentRef.name"]
+    assert "in a circle: b → c → a → b; name a root pool" in verdict.line
+
+
+def test_a_parent_whose_children_are_there_already_makes_three_levels() -> None:
+    facts = Table((ALPHA,), pool_list=(QuotaPool.parse(pool("root")), QuotaPool.parse(pool("leaf", "middle"))))
+    verdict = decide(review(pool("middle", "root")), facts)
+    assert [(item.field, item.reason) for item in verdict.violations] == [("spec.parentRef", "NotYetSupported")]
+
+
+def test_what_the_object_alone_shows_comes_first_and_together_with_the_rest() -> None:
+    verdict = decide(review(fitting_allocation(clusterRef={"name": "gamma"}, stopPolicy="Hold")), Table((ALPHA,), (QCD,)))
+    assert [item.reason for item in verdict.violations] == ["NotYetSupported", "ClusterNotFound"]
+    assert may_be_lag(verdict)
+
+
+def test_an_object_that_cannot_be_read_is_refused_by_its_fields() -> None:
+    broken = fitting_allocation(resources=[{"name": "cpu", "hours": -1}])
+    verdict = decide(review(broken), Table((ALPHA,), (QCD,)))
+    assert [item.field for item in verdict.violations] == ["spec.resources[0].hours"]
+
+
+@pytest.mark.parametrize("change", [{"labels": {"a": "b"}}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}])
+def test_metadata_alone_is_never_refused(change: Document) -> None:
+    old = fitting_allocation("a", clusterRef={"name": "gamma"}, stopPolicy="Hold")
+    new = old | {"metadata": old["metadata"] | change}
+    assert decide(review(new, old), Table()).allowed
+
+
+def test_projects_that_lose_access_are_named() -> None:
+    period = Pool.of(QuotaPool.parse(pool("p")))
+    held = AllocationFacts(NAMESPACE, "a", "alpha", "p", period.start, period.end)
+    closed = cluster(access={"mode": "AllowList", "projects": ["climate"]})
+    verdict = decide(review(closed, cluster()), Table((ALPHA,), (QCD,), (), (held,)))
+    assert verdict.allowed
+    assert verdict.warnings == ("project lattice-qcd keeps its allocations on cluster alpha, but gets no new ones",)
+
+
+def test_a_child_larger_than_its_lowered_parent_is_a_warning() -> None:
+    facts = Table((ALPHA,), pool_list=(QuotaPool.parse(pool("root")), QuotaPool.parse(pool("leaf", "root"))))
+    verdict = decide(review(pool("root", resources=hours(cpu=50)), pool("root")), facts)
+    assert verdict.allowed
+    assert verdict.warnings == ("pool leaf below pool root holds 100 cpu hours, more than the 50 here",)

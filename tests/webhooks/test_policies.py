@@ -1,0 +1,94 @@
+"""Policies: who asked is stamped and cannot be forged; what is charged or used is not deleted."""
+
+import pytest
+
+from bursar_kube.client import Kube, Obj
+from bursar_kube.errors import Forbidden, Invalid, NotFound
+from bursar_kube.resources import ALLOCATIONS, PROJECTS, QUOTAPOOLS, SERVICEACCOUNTS
+from bursar_local.controlplane import ControlPlane
+from bursar_testing.manifests import resource
+from bursar_testing.webhooks import NAMESPACE, YEAR, Webhook, fitting_allocation, fresh, grant, hours
+
+
+async def release(kube: Kube, name: str) -> None:
+    await kube.delete(ALLOCATIONS, name, NAMESPACE)
+    await kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, NAMESPACE)
+
+
+async def test_who_asked_is_stamped_with_the_uid(plane: ControlPlane, webhook: Webhook, kube: Kube) -> None:
+    name = fresh("robot")
+    account = await kube.create(SERVICEACCOUNTS, {"metadata": {"name": name, "namespace": NAMESPACE}})
+    who = ("--clusterrole=cluster-admin", f"--serviceaccount={NAMESPACE}:{name}")
+    await plane.kubectl("create", "rolebinding", name, "-n", NAMESPACE, *who)
+    token = await plane.kubectl("create", "token", name, "-n", NAMESPACE)
+    robot = kube.as_token(token.stdout.strip())
+    made = await robot.create(ALLOCATIONS, fitting_allocation() | {"status": {}})
+    assert made["spec"]["requestedBy"] == {
+        "user": f"system:serviceaccount:{NAMESPACE}:{name}",
+        "uid": account["metadata"]["uid"],
+    }
+    assert made["metadata"]["finalizers"] == ["bursar.dev/release"]
+    await release(kube, made["metadata"]["name"])
+
+
+async def test_nobody_asks_in_anothers_name(webhook: Webhook, kube: Kube) -> None:
+    with pytest.raises(Forbidden, match=r"spec\.requestedBy names eve, and you are bursar-admin; leave the field out"):
+        await kube.create(ALLOCATIONS, fitting_allocation(requestedBy={"user": "eve"}))
+    made = await kube.create(ALLOCATIONS, fitting_allocation(requestedBy={"user": "bursar-admin"}))
+    name = made["metadata"]["name"]
+    for other in ({"user": "eve"}, None):
+        with pytest.raises(Invalid, match="requestedBy"):
+            await kube.merge_patch(ALLOCATIONS, name, {"spec": {"requestedBy": other}}, NAMESPACE)
+    await release(kube, name)
+
+
+async def test_finalizers_of_others_are_kept(webhook: Webhook, kube: Kube) -> None:
+    obj = fitting_allocation()
+    obj["metadata"]["finalizers"] = ["example.org/mine"]
+    made = await kube.create(ALLOCATIONS, obj)
+    assert made["metadata"]["finalizers"] == ["example.org/mine", "bursar.dev/release"]
+    await release(kube, made["metadata"]["name"])
+
+
+def pool(name: str) -> Obj:
+    return resource("QuotaPool", name, {"clusterRef": {"name": "alpha"}, "period": YEAR, "resources": hours(cpu=10, gpu=10)})
+
+
+async def test_a_charged_pool_stays(webhook: Webhook, kube: Kube) -> None:
+    name = fresh("pool")
+    await kube.create(QUOTAPOOLS, pool(name))
+    await grant(kube, name, {"cpu": 5, "gpu": 3}, spent={"gpu": 3})
+    confirm = {"metadata": {"annotations": {"bursar.dev/confirm-delete": name}}}
+    await kube.merge_patch(QUOTAPOOLS, name, confirm)
+    with pytest.raises(Forbidden, match=f"pool {name} is charged with 5 cpu hours; delete the allocations"):
+        await kube.delete(QUOTAPOOLS, name)
+    await grant(kube, name, {"cpu": 0, "gpu": 0})
+    await kube.delete(QUOTAPOOLS, name)
+    with pytest.raises(NotFound):
+        await kube.get(QUOTAPOOLS, name)
+
+
+async def test_a_pool_of_spent_hours_goes_only_when_confirmed(webhook: Webhook, kube: Kube) -> None:
+    name = fresh("pool")
+    await kube.create(QUOTAPOOLS, pool(name))
+    await grant(kube, name, {"cpu": 5}, spent={"cpu": 5})
+    with pytest.raises(Forbidden, match=f"keeps account of 5 cpu hours that were used.*confirm-delete={name}"):
+        await kube.delete(QUOTAPOOLS, name)
+    await kube.merge_patch(QUOTAPOOLS, name, {"metadata": {"annotations": {"bursar.dev/confirm-delete": name}}})
+    await kube.delete(QUOTAPOOLS, name)
+
+
+async def test_a_pool_that_was_never_drawn_on_goes(webhook: Webhook, kube: Kube) -> None:
+    name = fresh("pool")
+    await kube.create(QUOTAPOOLS, pool(name))
+    await kube.delete(QUOTAPOOLS, name)
+
+
+async def test_a_project_with_use_stays_unless_confirmed(webhook: Webhook, kube: Kube) -> None:
+    name = fresh("proj")
+    await kube.create(PROJECTS, resource("Project", name, {"owner": "alice"}))
+    await kube.merge_patch(PROJECTS, name, {"status": {"hasUse": True}}, subresource="status")
+    with pytest.raises(Forbidden, match=f"the books hold use of project {name}; keep it, or annotate"):
+        await kube.delete(PROJECTS, name)
+    await kube.merge_patch(PROJECTS, name, {"metadata": {"annotations": {"bursar.dev/confirm-delete": name}}})
+    await kube.delete(PROJECTS, name)
