@@ -12,6 +12,7 @@ import structlog
 from bursar_kube.errors import KubeError, NotConfigured
 from bursar_ledger.errors import LedgerError
 from bursar_operator import settings
+from bursar_operator.handlers import NotWaiting
 from bursar_operator.settings import PREFIX, BadSetting, OperatorSettings
 from bursar_operator.signing import BadSigningKey
 
@@ -60,6 +61,7 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=number, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
     for noisy in ("aiosqlite", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+    logging.getLogger("kopf.objects").addFilter(NotWaiting())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -175,7 +175,8 @@ class Parts:
             epoch=epoch,
             valid_days=settings.valid_days,
             now=utc_now,
-            announced=lambda cluster, _: self.clusters.touch(cluster),
+            announced=self.cluster_changed,
+            joined=self._joined,
         )
         self.grants = Grants(kube, self.books, self.informers, epoch=epoch, published=self.desired.touch, clock=time.time)
         self.projects = Projects(kube, self.informers, self.books, self.desired, settings.system_namespace, utc_now)
@@ -207,6 +208,9 @@ class Parts:
     def cluster_changed(self, cluster: str) -> None:
         """Its agent said something."""
         self.clusters.touch(cluster)
+
+    def _joined(self, account: str) -> None:
+        self.memberships.touch_account(account)
 
     def account_changed(self, cluster: str, account: str) -> None:
         """Its state at the scheduler, or its use, changed."""

@@ -26,12 +26,17 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What agents may have seen of an allocation. ``entry`` is None once it is tombstoned."""
+    """What agents may have seen of an allocation; ``entry`` is the last one before a tombstone, if that is known."""
 
     cluster: str
     account: str
     revision: int
     entry: AllocationEntry | None
+
+    @property
+    def granted(self) -> Mapping[str, int]:
+        """Hours that agents know it by; none once it is tombstoned."""
+        return self.entry.granted if self.entry is not None and self.revision != TOMBSTONE else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class Books:
     def revision(self, uid: str) -> tuple[int, Mapping[str, int]] | None:
         """Revision and grant that are published."""
         found = self._published.get(uid)
-        return None if found is None else (found.revision, found.entry.granted if found.entry else {})
+        return None if found is None else (found.revision, found.granted)
 
     def used_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours used, rounded up."""
@@ -167,7 +172,7 @@ class Books:
         if before is None or not before.cluster:
             self._tombstones[uid] = Tombstone("", 0)
             return
-        self._put(uid, Published(before.cluster, before.account, TOMBSTONE, None))
+        self._put(uid, Published(before.cluster, before.account, TOMBSTONE, before.entry))
         self._tombstones.setdefault(uid, Tombstone(before.cluster, None))
         generation = await self.republish(before.cluster, before.account)
         self._tombstones[uid] = Tombstone(before.cluster, generation)
@@ -192,8 +197,13 @@ class Books:
         """Take in what a publication has stored."""
         for entry in entries:
             for item in entry.allocations:
+                before = self._published.get(item.uid)
                 if revisions.get(item.uid) == item.grant_revision:
                     self._put(item.uid, Published(cluster, entry.account, item.grant_revision, item))
+                # Where nobody enforces, publication is all the acknowledgement there will be.
+                is_news = before is None or before.revision != item.grant_revision
+                if is_news and self.acknowledged_as_not_enforced(cluster):
+                    self.touch(item.uid)
                     if self.acknowledged_as_not_enforced(cluster):
                         self.touch(item.uid)  # nobody will read it back: the publication was the last step
 

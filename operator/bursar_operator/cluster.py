@@ -7,7 +7,7 @@ from typing import Any, Final
 from bursar_crds.conditions import READY, set_condition
 from bursar_crds.reasons import Reason
 from bursar_kube.client import Kube
-from bursar_kube.errors import NotFound
+from bursar_kube.errors import Conflict, NotFound
 from bursar_kube.queue import WorkQueue
 from bursar_kube.resources import CLUSTERS
 from bursar_operator.books import Books
@@ -18,6 +18,7 @@ from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.statuses import write_status
 
 Obj = dict[str, Any]
+AGAIN_SECONDS: Final = 0.1
 WORKERS: Final = 2
 LOOK_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 1.0
@@ -53,7 +54,13 @@ class Clusters:
 
     async def run(self) -> None:
         """Work on what was touched."""
-        await self.queue.run(WORKERS, self._reconcile)
+        await self.queue.run(WORKERS, self._look)
+
+    async def _look(self, name: str) -> float | None:
+        try:
+            return await self._reconcile(name)
+        except Conflict:
+            return AGAIN_SECONDS  # Kopf or an administrator wrote in between: decide again from what is there now
 
     async def _reconcile(self, name: str) -> float | None:
         try:

@@ -30,7 +30,10 @@ LOG = structlog.get_logger("bursar.operator")
 
 
 class DesiredState:
-    """The one writer of desired state. `touch…` says what may have changed; `run` publishes until the term is over."""
+    """The one writer of desired state. `touch…` says what may have changed; `run` publishes until the term is over.
+
+    `announced` hears of each new generation of a cluster, `joined` of each account that got its first entry on one.
+    """
 
     def __init__(
         self,
@@ -43,7 +46,8 @@ class DesiredState:
         epoch: int,
         valid_days: int,
         now: Callable[[], datetime],
-        announced: Callable[[str, int], None],
+        announced: Callable[[str], None],
+        joined: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._informers = informers
@@ -55,6 +59,7 @@ class DesiredState:
         self._valid_seconds = valid_days * DAY
         self._now = now
         self._announced = announced
+        self._joined = joined
         self._dirty: dict[str, dict[str, float]] = {}
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
@@ -202,12 +207,16 @@ class DesiredState:
 
     def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
         self._books.published(cluster, chosen, publication.revisions)
-        self._known.setdefault(cluster, {}).update((entry.account, entry.project) for entry in chosen)
+        known = self._known.setdefault(cluster, {})
+        new = [entry.account for entry in chosen if entry.account not in known]
+        known.update((entry.account, entry.project) for entry in chosen)
+        for account in new:
+            self._joined(account)
         self._metrics.published.labels(cluster).inc(publication.changed)
         self._metrics.generation.labels(cluster).set(publication.generation)
         if self._generations.get(cluster) != publication.generation:
             self._generations[cluster] = publication.generation
-            self._announced(cluster, publication.generation)
+            self._announced(cluster)
 
     def _entry(self, cluster: str, account: str) -> AccountEntry | None:
         """None where nothing was ever granted: no agent has to hear of the account."""

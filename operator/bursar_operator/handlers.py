@@ -103,6 +103,14 @@ def _connection(kubeconfig: Path) -> kopf.ConnectionInfo:
     )
 
 
+class NotWaiting(logging.Filter):
+    """Drops Kopf's error lines about handlers that only wait: the object's conditions say what for."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is kept."""
+        return "failed temporarily" not in record.getMessage()
+
+
 def _named(document: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
     found = next((item for item in document.get(section) or () if item["name"] == name), None)
     if found is None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from bursar_crds.names import MANAGED_BY, MANAGED_BY_LABEL
 from bursar_kube.client import Kube
-from bursar_kube.errors import NotFound
+from bursar_kube.errors import Conflict, NotFound
 from bursar_kube.queue import WorkQueue
 from bursar_kube.resources import MEMBERSHIPS, ROLEBINDINGS
 from bursar_operator.books import Books
@@ -18,6 +18,7 @@ from bursar_operator.informers import BY_NAMESPACE, Informers
 from bursar_operator.statuses import write_status
 
 Obj = dict[str, Any]
+AGAIN_SECONDS: Final = 0.1
 WORKERS: Final = 4
 COMPARE_SECONDS: Final = 600.0
 
@@ -53,7 +54,13 @@ class Memberships:
 
     async def run(self) -> None:
         """Work on what was touched."""
-        await self.queue.run(WORKERS, self._reconcile)
+        await self.queue.run(WORKERS, self._look)
+
+    async def _look(self, namespace: str) -> float | None:
+        try:
+            return await self._reconcile(namespace)
+        except Conflict:
+            return AGAIN_SECONDS  # Kopf or an administrator wrote in between: decide again from what is there now
 
     async def _reconcile(self, namespace: str) -> float | None:
         owner = self._directory.of_namespace(namespace)

@@ -27,6 +27,7 @@ from bursar_operator.informers import BY_ACCOUNT, BY_NAMESPACE, Informers
 from bursar_operator.statuses import write_status
 
 Obj = dict[str, Any]
+AGAIN_SECONDS: Final = 0.1
 WORKERS: Final = 4
 COMPARE_SECONDS: Final = 600.0
 
@@ -77,7 +78,13 @@ class Projects:
 
     async def run(self) -> None:
         """Work on what was touched."""
-        await self.queue.run(WORKERS, self._reconcile)
+        await self.queue.run(WORKERS, self._look)
+
+    async def _look(self, name: str) -> float | None:
+        try:
+            return await self._reconcile(name)
+        except Conflict:
+            return AGAIN_SECONDS  # Kopf or an administrator wrote in between: decide again from what is there now
 
     async def _reconcile(self, name: str) -> float | None:
         try:
