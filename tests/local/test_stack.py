@@ -130,6 +130,17 @@ async def test_a_second_one_in_the_same_directory_is_refused_with_the_remedy(sta
     assert running(stack) == PARTS
 
 
+async def test_a_killed_launcher_takes_its_parts_along_and_the_directory_starts_again(stack: Endpoints) -> None:
+    os.kill(stack.supervisor, signal.SIGKILL)
+    await until(lambda: running(stack) == [], "the parts ended")
+    code, said = await launch("down", directory=stack.directory)
+    assert code == 0, said
+    code, said = await launch("up", "--detach", directory=stack.directory)
+    assert code == 0, said
+    again = Endpoints.read(stack.directory)
+    assert (again.apiserver, again.gateway) == (stack.apiserver, stack.gateway)
+
+
 async def test_down_ends_everything_and_may_be_called_again(stack: Endpoints) -> None:
     code, said = await launch("down", directory=stack.directory)
     assert (code, running(stack)) == (0, []), said
@@ -152,27 +163,17 @@ async def test_a_part_that_dies_is_named_with_its_last_lines_and_all_ends(stack:
     assert last[:60] in said
 
 
-async def test_a_killed_launcher_takes_its_parts_along_and_the_directory_starts_again(stack: Endpoints) -> None:
-    os.kill(stack.supervisor, signal.SIGKILL)
-    await until(lambda: running(stack) == [], "the parts ended")
-    code, said = await launch("down", directory=stack.directory)
-    assert code == 0, said
-    code, said = await launch("up", "--detach", directory=stack.directory)
-    assert code == 0, said
-    again = Endpoints.read(stack.directory)
-    assert (again.apiserver, again.gateway) == (stack.apiserver, stack.gateway)
-
-
-async def test_in_a_terminal_ctrl_c_ends_it_all(stack: Endpoints) -> None:
-    await launch("down", directory=stack.directory)
-    launcher = await start("up", directory=stack.directory)
+async def test_in_a_terminal_ctrl_c_ends_it_all(directory: Path) -> None:
+    await launch("down", directory=directory)
+    launcher = await start("up", directory=directory)
     assert launcher.stdout is not None
     said = []
     while line := (await launcher.stdout.readline()).decode():
         said.append(line)
         if line.startswith("Everything is ready"):
             break
-    endpoints = Endpoints.read(stack.directory)
+    await until(Endpoints.path(directory).exists, "the endpoints are written")
+    endpoints = Endpoints.read(directory)
     assert running(endpoints) == PARTS, "".join(said)
     launcher.send_signal(signal.SIGINT)
     rest, _ = await launcher.communicate()
