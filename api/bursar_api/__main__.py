@@ -1,118 +1,76 @@
-"""`bursar-gateway`: reads its settings, starts the caches, serves until it is told to stop."""
+"""`bursar-gateway`: reads its settings, then serves until it is told to stop."""
 
 import argparse
 import asyncio
-import contextlib
 import os
-import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NoReturn
 
-import httpx
-import uvicorn
 from pydantic import ValidationError
 
-from bursar_api.access import Access
-from bursar_api.app import create_app
-from bursar_api.identity.dev import DevIssuer
-from bursar_api.identity.tokens import KeySource, Verifier
 from bursar_api.settings import Settings
-from bursar_api.state import Caches, Gateway
-from bursar_kube.client import Kube
-from bursar_ledger import Ledger
+from bursar_crds.extras import require
+
+PREFIX: Final = "BURSAR_GATEWAY_"
+USAGE_ERROR: Final = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: nearly all settings come from the environment."""
+    fields = Settings.model_fields.items()
+    lines = [f"  {PREFIX}{name.upper()}: {field.description}" for name, field in fields]
+    found = argparse.ArgumentParser(
+        prog="bursar-gateway",
+        description="The gateway: REST API for people and for agents.",
+        epilog="\n".join(["settings (environment):", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument(
+        "--dev-identity", action="store_true", help="serve a development issuer on loopback (never in production)"
+    )
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exit code 2 for a bad setting, which it names."""
-    parser = argparse.ArgumentParser(prog="bursar-gateway", description="The gateway: REST API for people and for agents.")
-    parser.add_argument(
-        "--dev-identity", action="store_true", help="serve a development issuer on loopback (never in production)"
-    )
-    chosen = parser.parse_args(argv)
+    chosen = parser().parse_args(argv)
+    needed = ("fastapi", "uvicorn", "joserfc", "multipart", "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite")
+    require("bursar-gateway", "api", *needed, "prometheus_client")
     if chosen.dev_identity:
         os.environ["BURSAR_GATEWAY_DEV_IDENTITY"] = "true"
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        sys.exit("\n".join(["bursar-gateway: bad settings", *(f"  {where(e['loc'])}: {e['msg']}" for e in error.errors())]))
+    settings = load()
+    from bursar_api.process import serve
+
     asyncio.run(serve(settings))
+
+
+def load() -> Settings:
+    """The settings, or the end with the names of those that do not fit."""
+    unknown = list(misspelt(os.environ))
+    if unknown:
+        refuse(f"{name}: there is no such setting" for name in unknown)
+    try:
+        return Settings()
+    except ValidationError as error:
+        refuse(f"{where(found['loc'])}: {found['msg']}" for found in error.errors())
+
+
+def misspelt(environment: Iterable[str]) -> Iterator[str]:
+    """Variables that look like settings of the gateway and are none."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return (name for name in sorted(environment) if name.startswith(PREFIX) and name not in known)
+
+
+def refuse(problems: Iterable[str]) -> NoReturn:
+    """End with what to mend."""
+    sys.stderr.write("\n".join(["bursar-gateway: bad settings", *(f"  {problem}" for problem in problems)]) + "\n")
+    sys.exit(USAGE_ERROR)
 
 
 def where(location: Sequence[int | str]) -> str:
     """The environment variable behind a settings error."""
     return "BURSAR_GATEWAY_" + "_".join(str(part) for part in location).upper() if location else "BURSAR_GATEWAY_*"
-
-
-async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. The development issuer is up first: the caches need nothing of it, people do."""
-    context = ssl.create_default_context(cafile=str(settings.issuer_ca)) if settings.issuer_ca else ssl.create_default_context()
-    async with contextlib.AsyncExitStack() as stack:
-        issuer = await stack.enter_async_context(development_issuer(settings))
-        client = await stack.enter_async_context(httpx.AsyncClient(verify=context))
-        kube = await Kube.connect(str(settings.kubeconfig) if settings.kubeconfig else None)
-        stack.push_async_callback(kube.close)
-        ledger = await Ledger.connect(settings.ledger_url)
-        stack.push_async_callback(ledger.close)
-        caches = Caches.over(kube)
-        stack.push_async_callback(caches.stop)
-        await caches.start()
-        source = KeySource(settings.issuer, client)
-        verifier = Verifier(source, issuer=settings.issuer, audience=settings.audience, clients=settings.clients)
-        gateway = Gateway(kube, caches, ledger, verifier, Access(kube), development=issuer)
-        await uvicorn.Server(config(create_app(gateway), settings)).serve()
-
-
-def config(app: object, settings: Settings) -> uvicorn.Config:
-    """The main listener, TLS always."""
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        host=settings.host,
-        port=settings.port,
-        ssl_certfile=str(settings.tls_certificate),
-        ssl_keyfile=str(settings.tls_key),
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=3,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
-
-
-class SecondServer(uvicorn.Server):
-    """A listener beside the main one, which alone handles signals."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the process's signal handlers as they are."""
-        yield
-
-
-@contextlib.asynccontextmanager
-async def development_issuer(settings: Settings):  # type: ignore[no-untyped-def]
-    """Serve the development issuer on its own port while the block runs; yields whether there is one."""
-    if not settings.dev_identity:
-        yield False
-        return
-    files = (settings.dev_identity_secret_file, settings.dev_identity_users_file)
-    secret, users = files
-    assert secret is not None  # noqa: S101 - the settings say so
-    assert users is not None  # noqa: S101 - the settings say so
-    issuer = DevIssuer.load(issuer=settings.issuer, audience=settings.audience, secret_file=secret, users_file=users)
-    options = uvicorn.Config(
-        issuer.app(),
-        host="127.0.0.1",
-        port=settings.dev_identity_port,
-        ssl_certfile=str(settings.dev_identity_certificate),
-        ssl_keyfile=str(settings.dev_identity_key),
-        access_log=False,
-        log_level="warning",
-    )
-    server = SecondServer(options)
-    task = asyncio.create_task(server.serve())
-    try:
-        yield True
-    finally:
-        server.should_exit = True
-        await task
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ async def _measure(directory: Path) -> list[Row]:
     async with contextlib.AsyncExitStack() as stack:
         screen = stack.enter_context(Screen(live=False))
         running = await stack.enter_async_context(demo.real_slurm(directory, screen, reason))
-        client = await stack.enter_async_context(BursarClient(Connection.local(directory, demo.ADMINISTRATOR)))
+        client = await stack.enter_async_context(BursarClient(Connection.local(directory, demo.ALLOCATOR)))
         stage = scenes.Stage(Endpoints.read(directory), directory, Kubectl(Endpoints.read(directory)), client, screen, running)
         await scenes.declare(stage)
         stack.push_async_callback(demo.stop_agents, stage)

@@ -14,11 +14,13 @@ from bursar_api.identity import Caller, Person
 from bursar_api.state import Gateway
 from bursar_crds.names import API_VERSION
 from bursar_kube import resources
+from bursar_kube.errors import Conflict
 
 router = APIRouter(tags=["allocations"])
 Obj = dict[str, Any]
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.02
+WRITE_ATTEMPTS = 5
 
 
 class NewAllocation(BaseModel):
@@ -126,15 +128,23 @@ async def change_allocation(
     """Replace the spec. With `If-Match` (the ETag read before) a change in between is refused with 409."""
     namespace = await _namespace(gateway, caller, project)
     kube = gateway.kube.as_token(caller.token)
-    stored = await kube.get(resources.ALLOCATIONS, name, namespace)
-    metadata = dict(stored["metadata"])
-    if if_match is not None:
-        metadata["resourceVersion"] = if_match.strip('"')
-    spec = dict(body.spec)
-    if "requestedBy" in stored["spec"]:
-        spec.setdefault("requestedBy", stored["spec"]["requestedBy"])
-    changed = await kube.replace(resources.ALLOCATIONS, {**stored, "metadata": metadata, "spec": spec}, dry_run=dry_run)
-    return views.one(_flat(gateway, changed))
+    for attempt in range(WRITE_ATTEMPTS):
+        stored = await kube.get(resources.ALLOCATIONS, name, namespace)
+        try:
+            changed = await kube.replace(resources.ALLOCATIONS, _with_spec(stored, body.spec, if_match), dry_run=dry_run)
+            return views.one(_flat(gateway, changed))
+        except Conflict:
+            # A status moved between our read and our write; only who named a version cares.
+            if if_match is not None or attempt == WRITE_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _with_spec(stored: Obj, spec: Obj, if_match: str | None) -> Obj:
+    """The stored object with the new spec; who asked first stays stamped."""
+    metadata = dict(stored["metadata"]) | ({"resourceVersion": if_match.strip('"')} if if_match is not None else {})
+    stamped = {key: stored["spec"][key] for key in ("requestedBy",) if key in stored["spec"]}
+    return {**stored, "metadata": metadata, "spec": {**stamped, **spec}}
 
 
 @router.delete("/allocations/{project}/{name}", status_code=202)

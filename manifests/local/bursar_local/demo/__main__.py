@@ -24,7 +24,6 @@ from bursar_local.errors import LocalStackError
 DIRECTORY = Path("build/demo")
 SUMMARY = Path("build/demo.json")
 ALLOCATOR = "dana"
-ADMINISTRATOR = "erin"
 PEOPLE = ("alice", "bob", "carol")
 ROUNDS = {"ipsc": 12, "alpha": 12}
 SPEED = 160_000
@@ -66,7 +65,7 @@ async def tell(directory: Path, *, live: bool, real: bool, began: float) -> int:
     async with contextlib.AsyncExitStack() as stack:
         screen = stack.enter_context(Screen(live=live))
         cluster = await stack.enter_async_context(real_slurm(directory, screen, reason))
-        client = await stack.enter_async_context(BursarClient(Connection.local(directory, ADMINISTRATOR)))
+        client = await stack.enter_async_context(BursarClient(Connection.local(directory, ALLOCATOR)))
         stage = scenes.Stage(endpoints, directory, Kubectl(endpoints), client, screen, cluster)
         await scenes.declare(stage)
         stack.push_async_callback(stop_agents, stage)
@@ -112,8 +111,8 @@ async def start_agents(stage: scenes.Stage) -> None:
     for name in stage.clusters:
         stage.screen.clusters[name] = ClusterView(name, name)
     data = scenes.example("data/nasa-ipsc-1993.swf.gz")
-    replay = {"log": str(data), "users_table": str(scenes.example("users.csv")), "speed": SPEED, "capacity": {"cpu": 128}}
-    idle: dict[str, Any] = {"capacity": {"cpu": 512}, "speed": 1}
+    replay = {"log": str(data), "users_table": str(scenes.example("users.csv")), "speed": SPEED, "processors": 128}
+    idle: dict[str, Any] = {"processors": 512, "speed": 1}
     plain = {"usage_interval_seconds": 1.0, "cycle_interval_seconds": 0.5}
     stage.agents["alpha"] = await (
         agents.start(stage.endpoints, stage.directory, "alpha", "slurm", slurm_settings(stage.slurm), **plain)

@@ -90,7 +90,7 @@ async def over_large(stage: Stage) -> None:
     code, text = await stage.kubectl.apply_text(manifest)
     if code == 0 or "has 16,000 of 110,000 cpu hours left" not in text:
         raise LocalStackError(f"the over-large request should have been refused with its reason; kubectl said: {text}")
-    reason = text[text.index("pool ipsc") :] if "pool ipsc" in text else text
+    reason = " ".join(text.rpartition("denied the request: ")[2].split())
     stage.refusals.append({"cluster": "ipsc", "kind": "OverLargeRequest", "message": reason})
     stage.screen.say(f"refused: {reason}", "bad")
 
@@ -161,11 +161,13 @@ def _tell_threshold(stage: Stage, cluster: str, row: Obj) -> None:
     stage.enforcement[key] = now
     if now == before:
         return
-    used = f"{row['project']} on {cluster} has used {row['usedPercent']} %"
-    if now == "None":
-        stage.screen.say(f"{used}: {before} is undone", "good")
-    else:
-        stage.screen.say(f"{used}: {now}" + (" - no new job starts, running ones finish" if now == "Hold" else ""), "bad")
+    who = f"threshold crossed: {row['project']} on {cluster}"
+    told = {
+        "None": (f"{who} is below again, {before} is undone", "good"),
+        "Notify": (f"{who}, {row['usedPercent']} % used: {now}", "bad"),
+        "Hold": (f"{who} is all but used up: Hold - no new job starts, running ones finish", "bad"),
+    }
+    stage.screen.say(*told.get(now, (f"{who}: {now}", "bad")))
 
 
 async def _look_at_simulator(stage: Stage) -> bool:
