@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bursar_agent.schedulers.base import Outcome
+from bursar_agent.schedulers.base import AccountChange, Outcome
 from bursar_agent.schedulers.slurm import PLUGIN
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_domain.wire import ClusterSettings
@@ -36,15 +36,28 @@ def fresh_name() -> Callable[[], str]:
     return lambda: f"proj-{next(numbers)}"
 
 
+@pytest.fixture(scope="session")
+async def spare_accounts(slurm: Slurm, cluster: ClusterSettings, fresh_name: Callable[[], str]) -> list[str]:  # noqa: F811
+    """Accounts made at once, with alice in them and 1000 CPU minutes: each command takes a while, however many it serves."""
+    commands = PLUGIN.connect(settings_of(slurm), Path("/"))
+    changes = [new(fresh_name(), {"cpu": 1000, **OPEN}, "alice") for _ in range(40)]
+    assert all(outcome.done for outcome in await commands.apply(cluster, changes))
+    return [change.account for change in changes]
+
+
 @pytest.fixture
-def open_account(scheduler: SlurmScheduler, cluster: ClusterSettings, fresh_name: Callable[[], str]) -> OpenAccount:
-    """Makes accounts of ours."""
+def open_account(scheduler: SlurmScheduler, cluster: ClusterSettings, spare_accounts: list[str]) -> OpenAccount:
+    """Gives accounts of ours."""
 
     async def make(minutes: int = 1000, *members: str) -> str:
-        name = fresh_name()
-        assert await scheduler.apply(cluster, [new(name, {"cpu": minutes, **OPEN}, *(members or ("alice",)))]) == [
-            Outcome(name, done=True)
-        ]
+        name = spare_accounts.pop()
+        change = AccountChange(
+            name,
+            limits={} if minutes == 1000 else {"cpu": minutes},
+            add_members=frozenset(members or ("alice",)) - {"alice"},
+            remove_members=frozenset({"alice"}) - set(members) if members else frozenset(),
+        )
+        assert await scheduler.apply(cluster, [change]) == [Outcome(name, done=True)]
         return name
 
     return make

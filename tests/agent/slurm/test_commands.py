@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bursar_testing.slurm_accounts import OPEN, OpenAccount, new, settings_of, until
 from pydantic import ValidationError
 
 from bursar_agent.schedulers.base import AccountChange, Outcome, SchedulerError, SchedulerUnavailable
@@ -16,6 +15,7 @@ from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_agent.schedulers.slurm.settings import SlurmSettings
 from bursar_domain.wire import ClusterSettings
 from bursar_local.slurm import Slurm
+from bursar_testing.slurm_accounts import OPEN, OpenAccount, new, settings_of, until
 
 Faulty = Callable[..., SlurmScheduler]
 

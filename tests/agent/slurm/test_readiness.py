@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bursar_testing.slurm_accounts import cluster_settings
 
 from bursar_agent.schedulers.slurm import readiness
 from bursar_agent.schedulers.slurm.readiness import Facts
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_domain.wire import ClusterSettings, TrackedResource
+from bursar_testing.slurm_accounts import cluster_settings
 
 GOOD = Facts(
     configuration={

@@ -4,7 +4,7 @@ import pytest
 
 from bursar_agent.schedulers.base import SchedulerUnavailable
 from bursar_agent.schedulers.slurm import associations, records, tres
-from bursar_agent.schedulers.slurm.records import Record
+from bursar_agent.schedulers.slurm.records import Listed, Record
 
 ROW = "17|4|proj|alice|normal|1000|1600|600|COMPLETED|billing=4,cpu=4,gres/gpu:a100=2,gres/gpu=2,mem=8G,node=1|15"
 
@@ -38,7 +38,7 @@ def test_a_typed_gres_counts_once() -> None:
 
 def test_a_row_becomes_an_attempt() -> None:
     (record,), bad = records.parse(ROW, "alpha", {"normal": 1000})
-    job = records.use(record, {"cpu": "cpu", "gpu": "gres/gpu", "memory": "mem"}, 5000, lambda _: None)
+    job = records.use(record, {"cpu": "cpu", "gpu": "gres/gpu", "memory": "mem"}, 5000)
     assert bad == 0
     assert job.key == "alpha:17"
     assert (job.start, job.end, job.limit_seconds) == (1000, 1600, 900)
@@ -73,12 +73,12 @@ def _open(elapsed: int) -> Record:
 
 
 def test_an_open_record_whose_job_the_controller_lost_ends_when_it_was_first_missed() -> None:
-    lost = records.use(_open(5000), {"cpu": "cpu"}, 6000, lambda _: 1300)
+    lost = records.use(_open(5000), {"cpu": "cpu"}, 6000, 1300)
     assert (lost.end, lost.running) == (1300, False)
 
 
 def test_a_lost_job_never_lasts_longer_than_its_limit() -> None:
-    assert records.use(_open(5000), {"cpu": "cpu"}, 6000, lambda _: 5900).end == 1000 + 900
+    assert records.use(_open(5000), {"cpu": "cpu"}, 6000, 5900).end == 1000 + 900
 
 
 def test_windows_follow_each_other_and_the_last_is_open() -> None:
@@ -108,9 +108,31 @@ def test_a_description_may_hold_anything() -> None:
     assert rows["odd"].blocked == {"al"}
 
 
+LISTING = "4|COMPLETED|1000|1500\n5|RUNNING|900|9999\n6|RUNNING|995|9999\n7|PENDING|N/A|N/A\n8|PENDING|2000|3000\n"
+
+
 def test_a_running_job_without_a_record_holds_the_watermark_back_unless_it_has_just_begun() -> None:
-    listed = records.parse_listing("4|COMPLETED|1000\n5|RUNNING|900\n6|RUNNING|995\n7|PENDING|N/A\n")
-    assert listed == {"4": None, "5": 900, "6": 995, "7": None}
+    listed = records.parse_listing(LISTING)
+    assert listed == {
+        "4": Listed(1000, 1500),
+        "5": Listed(900, None),
+        "6": Listed(995, None),
+        "7": Listed(None, None),
+        "8": Listed(None, None),
+    }
     assert records.complete_until([], listed, 1000) == 900
-    assert records.complete_until([], {"6": 995}, 1000) == 1000
-    assert records.complete_until(records.parse(ROW, "alpha", {})[0], {"4": 900}, 1000) == 1000
+    assert records.complete_until([], {"6": Listed(995, None)}, 1000) == 1000
+    assert records.complete_until([_open(100)], {"4": Listed(900, None)}, 1000) == 1000
+
+
+def test_an_open_record_ends_when_the_controller_says_so() -> None:
+    ended = records.ended_at(_open(600), records.parse_listing(LISTING))
+    assert ended == 1500
+    job = records.use(_open(600), {"cpu": "cpu"}, 1600, ended)
+    assert (job.end, job.running) == (1500, False)
+
+
+def test_an_open_record_of_an_earlier_attempt_ends_before_the_present_one() -> None:
+    assert records.ended_at(_open(600), {"4": Listed(1200, None)}) == 1200
+    assert records.ended_at(_open(600), {"4": Listed(1000, None)}) is None
+    assert records.ended_at(_open(600), {}) is None

@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from bursar_testing.slurm import need_slurm
-from bursar_testing.slurm_accounts import cluster_settings, settings_of, until, until_job
 
 from bursar_agent.schedulers.slurm import PLUGIN
 from bursar_local.slurm import Slurm, SlurmUnavailable
 from bursar_local.slurm.__main__ import read_users
 from bursar_local.slurm.daemons import marked_processes
 from bursar_local.slurm.programs import Programs, why_not
+from bursar_testing.slurm import need_slurm
+from bursar_testing.slurm_accounts import cluster_settings, settings_of, until, until_job
 
 pytestmark = pytest.mark.slurm
 

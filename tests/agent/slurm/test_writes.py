@@ -1,11 +1,11 @@
 """Which commands a set of changes becomes: grouped, in order, bounded."""
 
 from collections.abc import Sequence
-
-from bursar_testing.slurm_accounts import cluster_settings, new
+from dataclasses import replace
 
 from bursar_agent.schedulers.base import AccountChange
 from bursar_agent.schedulers.slurm import writes
+from bursar_testing.slurm_accounts import cluster_settings, new
 
 ALPHA = cluster_settings("alpha")
 
@@ -21,7 +21,8 @@ def plan(
 def test_a_new_account_comes_in_order_with_limit_one_first() -> None:
     assert plan([new("p", {"cpu": 60}, "bob", "alice")]) == [
         [
-            "add account name=p cluster=alpha parent=bursar description=bursar:test organization=bursar GrpTRESMins=cpu=1,gres/gpu=1,mem=1"
+            "add account name=p cluster=alpha parent=bursar description=bursar:test organization=bursar "
+            "GrpTRESMins=cpu=1,gres/gpu=1,mem=1"
         ],
         ["add user name=alice,bob cluster=alpha account=p"],
         ["modify account where name=p cluster=alpha set GrpTRESMins=cpu=60"],
@@ -83,3 +84,11 @@ def test_leaving_stops_and_returning_opens_an_association_and_nothing_is_deleted
 
 def test_nothing_to_change_is_no_command() -> None:
     assert plan([AccountChange("a")]) == []
+
+
+def test_many_accounts_of_different_projects_are_made_by_one_command() -> None:
+    changes = [replace(new(f"p-{number}", {}), description=f"bursar:project-{number}") for number in range(100)]
+    (stage,) = plan(changes)
+    assert len(stage) == 1
+    assert "description=bursar:project organization" in stage[0]
+    assert [len(stage) for stage in plan(changes[:3])] == [3]

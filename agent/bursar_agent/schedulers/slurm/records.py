@@ -3,7 +3,7 @@
 Allocated amounts count, never requested ones. A job covers `[start, start + elapsed)`: time in suspension is not use.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -30,6 +30,7 @@ FIELDS: Final = (
 NO_TIME: Final = frozenset({"", "Unknown", "None", "0"})
 NORMAL_FACTOR: Final = 1000
 ACTIVE: Final = frozenset({"RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
+WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 HANDOVER_SECONDS: Final = 15
 
 Trackables = Mapping[str, str]
@@ -67,26 +68,49 @@ def windows(since: int, now: int, hours: int) -> list[tuple[int, int | None]]:
     return [(start, start + step if start + step < now else None) for start in starts]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job as the controller has it: when its present attempt began, and ended; None for what has not happened."""
+
+    start: int | None
+    end: int | None
+
+
 def listing_arguments() -> tuple[str, ...]:
     """Arguments of squeue for `parse_listing`."""
-    return ("--noheader", "--all", "--states=all", "--format=%A|%T|%S")
+    return ("--noheader", "--all", "--states=all", "--format=%A|%T|%S|%e")
 
 
-def parse_listing(text: str) -> dict[str, int | None]:
-    """The controller's jobs by number; the start of those that hold something now, None for the others."""
-    rows = (line.strip().split("|") for line in text.splitlines() if line.count("|") == 2)
-    return {job: int(start) if state in ACTIVE and start.isdecimal() else None for job, state, start in rows}
+def parse_listing(text: str) -> dict[str, Listed]:
+    """The controller's jobs by number, those that ended a moment ago among them."""
+    rows = (line.strip().split("|") for line in text.splitlines() if line.count("|") == 3)
+    return {job: _listed(state, start, end) for job, state, start, end in rows}
 
 
-def complete_until(found: Iterable[Record], listed: Mapping[str, int | None], read_at: int) -> int:
+def _listed(state: str, start: str, end: str) -> Listed:
+    if state in WAITING or not start.isdecimal():
+        return Listed(None, None)
+    # The end of a running job is its time limit's.
+    return Listed(int(start), int(end) if state not in ACTIVE and end.isdecimal() else None)
+
+
+def complete_until(found: Iterable[Record], listed: Mapping[str, Listed], read_at: int) -> int:
     """The second up to which records are complete, given that slurmdbd had been told everything.
 
     slurmctld hands over a new job's record some seconds late, outside of the queue that sdiag shows (seen on 22.05), so a job
     that runs without a record holds the second back to its start, unless it has just begun: the next read has it.
     """
     recorded = {record.job_id for record in found}
-    late = [start for job, start in listed.items() if start is not None and job not in recorded]
+    late = [job.start for name, job in listed.items() if job.start is not None and job.end is None and name not in recorded]
     return min((start for start in late if start < read_at - HANDOVER_SECONDS), default=read_at)
+
+
+def ended_at(record: Record, listed: Mapping[str, Listed]) -> int | None:
+    """When the controller knows the attempt of an open record to have ended, though the record does not say so yet."""
+    job = listed.get(record.job_id)
+    if job is None or job.start is None:
+        return None
+    return job.start if job.start > record.start else job.end
 
 
 def factor_arguments() -> tuple[str, ...]:
@@ -154,15 +178,16 @@ def newest(batches: Iterable[Sequence[Record]]) -> dict[str, Record]:
     return {record.key: record for batch in batches for record in batch}
 
 
-def use(record: Record, trackables: Trackables, now: int, lost_since: Callable[[Record], int | None]) -> JobUse:
-    """What an attempt used up to `now`. `lost_since`: when an open record's job was first missed at the controller."""
+def use(record: Record, trackables: Trackables, now: int, ended: int | None = None) -> JobUse:
+    """What an attempt used up to `now`. `ended`: when the attempt of an open record ended, as far as the controller tells.
+
+    One whose job the controller forgot lasts at most as long as its time limit.
+    """
     end = record.start + record.elapsed
-    running = record.end is None
-    missed = lost_since(record) if running else None
-    if missed is not None:
-        running = False
-        end = min(end, max(record.start, missed))
-        end = end if record.limit_seconds is None else min(end, record.start + record.limit_seconds)
+    running = record.end is None and ended is None
+    if record.end is None and ended is not None:
+        limit = record.elapsed if record.limit_seconds is None else record.limit_seconds
+        end = min(end, max(record.start, ended), record.start + limit)
     return JobUse(
         key=record.key,
         account=record.account,

@@ -19,7 +19,7 @@ from bursar_agent.schedulers.base import (
 from bursar_agent.schedulers.slurm import associations, names, proof, readiness, records, writes
 from bursar_agent.schedulers.slurm.associations import AccountRow
 from bursar_agent.schedulers.slurm.commands import Commands, CommandTimedOut
-from bursar_agent.schedulers.slurm.records import Record
+from bursar_agent.schedulers.slurm.records import Listed, Record
 from bursar_agent.schedulers.slurm.settings import SlurmSettings
 from bursar_crds.names import is_user
 from bursar_domain.units import DEFAULT_TRACKABLE
@@ -93,7 +93,8 @@ class SlurmScheduler:
         empty = empty_before and await self._queue_is_empty()
         now = int(time.time())
         self._note_lost(found, listed, now)
-        jobs = [records.use(record, self._trackables, now, self._lost_since) for record in found]
+        ends = {record.key: self._ended_at(record, listed) for record in found if record.end is None}
+        jobs = [records.use(record, self._trackables, now, ends.get(record.key)) for record in found]
         return UsageRead(now, since, jobs, records.complete_until(found, listed, started) if empty else None, bad)
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
@@ -256,8 +257,8 @@ class SlurmScheduler:
         missed = {record.key for record in found if record.end is None and record.job_id not in listed}
         self._lost = {key: self._lost.get(key, now) for key in missed}
 
-    def _lost_since(self, record: Record) -> int | None:
-        return self._lost.get(record.key)
+    def _ended_at(self, record: Record, listed: Mapping[str, Listed]) -> int | None:
+        return self._lost[record.key] if record.key in self._lost else records.ended_at(record, listed)
 
 
 def _root_first(settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]) -> list[AccountChange]:

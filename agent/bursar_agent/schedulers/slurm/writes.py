@@ -12,6 +12,9 @@ from bursar_domain.wire import ClusterSettings
 ORGANIZATION = "bursar"
 FIRST_LIMIT = 1
 UNLIMITED = -1
+MOST_MARKS = 8
+BULK_MARK = "bursar:project"
+"""Any mark says that an account is ours. Where many are made at once they share this one, and so a command."""
 
 Key = TypeVar("Key", bound=Hashable)
 Stage = tuple["Write", ...]
@@ -72,7 +75,9 @@ class _Planner:
         return self._born(changes, (f"GrpTRESMins={tres.render(dict.fromkeys(self.trackables, FIRST_LIMIT))}",))
 
     def _born(self, changes: Iterable[AccountChange], limits: tuple[str, ...]) -> Stage:
-        groups = _group((change for change in changes if change.create), lambda change: (change.parent, change.description))
+        born = [change for change in changes if change.create]
+        is_bulk = len({change.description for change in born}) > MOST_MARKS
+        groups = _group(born, lambda change: (change.parent, BULK_MARK if is_bulk else change.description))
         return self._writes(
             (("add", "account", *self._where(chunk), *_origin(parent, description), *limits), chunk)
             for (parent, description), accounts in groups.items()
