@@ -1,7 +1,7 @@
 """Usage slots: what a job costs, cut into quarter hours, kept per (cluster, account, UTC hour).
 
-A report carries whole slots and a slot replaces, it never adds: the greater version ``(epoch, seq)`` wins, so that reports may come
-twice, late and in any order. Amounts are unit-seconds.
+A report carries whole slots and a slot replaces, it never adds: the greater version ``(epoch, seq)`` wins, so that reports
+may come twice, late and in any order. Amounts are unit-seconds.
 """
 
 from collections import defaultdict
@@ -57,8 +57,8 @@ Slot = Mapping[RowKey, Amounts]
 class JobUse:
     """One attempt of one job, as the scheduler's accounting has it.
 
-    ``allocated`` maps a Bursar resource to whole units held (AllocTRES, memory in MiB); ``start`` and ``end`` are epoch seconds, half
-    open; a running job ends at the second of the read. ``factor_thousandths`` is the QOS UsageFactor.
+    ``allocated`` maps a Bursar resource to whole units held (AllocTRES, memory in MiB); ``start`` and ``end`` are epoch
+    seconds, half open; a running job ends at the second of the read. ``factor_thousandths`` is the QOS UsageFactor.
     """
 
     key: str
@@ -80,7 +80,7 @@ class JobUse:
 
     def cost(self, resource: str) -> int:
         """Unit-seconds of the whole attempt."""
-        return self.allocated.get(resource, 0) * (self.end - self.start) * self.factor_thousandths // 1000
+        return _cumulative(self.allocated.get(resource, 0), max(0, self.end - self.start), self.factor_thousandths)
 
 
 def split(start: int, end: int) -> Iterable[tuple[int, int, int]]:
@@ -99,8 +99,8 @@ def _cumulative(units: int, seconds: int, factor: int) -> int:
 def slots_of(jobs: Iterable[JobUse]) -> dict[SlotKey, dict[RowKey, Amounts]]:
     """All slots that these jobs touch.
 
-    A fractional usage factor is applied to the running total of the job and differenced, so that the quarters of a job add up to
-    its cost exactly.
+    A fractional usage factor is applied to the running total of the job and differenced, so that the quarters of a job add
+    up to its cost exactly.
     """
     sums: defaultdict[SlotKey, defaultdict[RowKey, _Row]] = defaultdict(lambda: defaultdict(_Row))
     for job in jobs:

@@ -69,7 +69,7 @@ def limit(reading: Reading) -> int:
     """The limit to have: the one in force while it lies inside the band, else the exact one, in TRES-minutes."""
     low = lowest(reading)
     in_force = reading.in_force
-    if in_force is None or in_force < 0 or reading.force:
+    if in_force is None or in_force < FLOOR or reading.force:
         return low
     band = 3 + min(60 * reading.unit, (low - reading.counter) // 20)
     return in_force if low - band <= in_force <= _highest(reading) else low

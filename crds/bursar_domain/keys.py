@@ -21,8 +21,11 @@ def b64encode(data: bytes) -> str:
 
 
 def b64decode(text: str) -> bytes:
-    """Bytes of unpadded base64url; ValueError where it is not."""
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    """Bytes of unpadded base64url; ValueError where it is not, or not the one text for its value."""
+    data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if b64encode(data) != text:
+        raise ValueError("this is not base64url as it is written here: no padding, - and _, no bits to spare")
+    return data
 
 
 def fingerprint(public_key: str) -> str:

@@ -17,12 +17,13 @@ AGENT_AUDIENCE = "bursar-agents"
 PROTOCOL = "v1"
 Name = Annotated[str, StringConstraints(max_length=253)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
 class Wire(BaseModel):
     """Base of everything on the wire: immutable, camelCase outside, nothing unknown accepted."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", allow_inf_nan=False)
 
     def canonical(self) -> bytes:
         """The one byte form that is digested and signed: sorted keys, no spaces, UTF-8."""
@@ -45,7 +46,7 @@ def digest(data: bytes) -> str:
 class Transition(Wire):
     """From ``at`` on the allocation holds ``granted`` hours per resource; an empty map closes it."""
 
-    at: int
+    at: Seconds
     granted: dict[str, Count]
 
 
@@ -65,8 +66,8 @@ class AllocationEntry(Wire):
     name: Name
     grant_revision: Count
     granted: dict[str, Count]
-    start: int
-    end: int
+    start: Seconds
+    end: Seconds
     transitions: tuple[Transition, ...] = ()
     thresholds: tuple[ThresholdEntry, ...] = ()
 
@@ -117,8 +118,8 @@ class Root(Wire):
     epoch: Count
     generation: Count
     acknowledged: Count
-    issued_at: int
-    valid_until: int
+    issued_at: Seconds
+    valid_until: Seconds
     digest: str
 
 
@@ -140,7 +141,7 @@ class Delta(Wire):
     settings: ClusterSettings
     full: bool
     entries: tuple[AccountEntry, ...]
-    clock: int
+    clock: Seconds
 
 
 def digest_of_all(settings: ClusterSettings, entries: Iterable[tuple[str, str]]) -> str:
@@ -172,13 +173,13 @@ class Hello(Wire):
     scheduler_version: Name
     capabilities: tuple[Name, ...] = ()
     misses: tuple[Miss, ...] = ()
-    clock: int
+    clock: Seconds
 
 
 class HelloReply(Wire):
     """The server's clock and whether this session may go on (the younger of two sessions with one key is fenced)."""
 
-    clock: int
+    clock: Seconds
     accepted: bool
     reason: str = ""
 
@@ -186,7 +187,7 @@ class HelloReply(Wire):
 class LimitState(Wire):
     """One resource at the scheduler, in TRES-minutes: limit in force, cumulative counter, remainder of running jobs."""
 
-    limit: int | None = None
+    limit: Annotated[int, Field(ge=-1, le=2**53)] | None = None
     counter: Count = 0
     running: Count = 0
 
@@ -219,8 +220,8 @@ class StatusReport(Wire):
     session: Name
     generation: Count
     digest: str
-    scheduler_time: int
-    enforced_at: int
+    scheduler_time: Seconds
+    enforced_at: Seconds
     full: bool = False
     accounts: tuple[AccountState, ...] = ()
     acknowledgements: dict[str, Count] = {}  # allocation uid -> grantRevision read back from the scheduler
@@ -242,7 +243,7 @@ class SlotReport(Wire):
     """One whole slot; an absent row is 0, an emptied slot comes with no rows."""
 
     account: Name
-    hour: int
+    hour: Seconds
     epoch: Count
     seq: Count
     rows: tuple[UsageRow, ...] = ()
@@ -254,13 +255,13 @@ class UsageReport(Wire):
     report_id: Name
     session: Name
     slots: tuple[SlotReport, ...]
-    watermark: int | None = None
+    watermark: Seconds | None = None
 
 
 class Receipt(Wire):
     """Answer to a status or usage report."""
 
-    clock: int
+    clock: Seconds
     accepted: int
     dropped: int = 0
 
@@ -279,4 +280,4 @@ class EnrolReply(Wire):
     request: str
     state: Literal["Pending", "Accepted", "Refused"]
     message: str = ""
-    clock: int
+    clock: Seconds

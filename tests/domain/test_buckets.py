@@ -1,0 +1,84 @@
+"""Buckets: a job's quarters add up to its cost exactly, and lie where it ran."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, SlotVersion, slots_of, split
+from bursar_domain.units import HOUR, QUARTER
+
+JOB = st.builds(
+    lambda start, seconds, cpus, factor, state, user: JobUse(
+        "1", "physics", user, start, start + seconds, {"cpu": cpus}, state=state, factor_thousandths=factor
+    ),
+    start=st.integers(0, 10**9),
+    seconds=st.integers(0, 10 * HOUR),
+    cpus=st.integers(0, 10**4),
+    factor=st.one_of(st.sampled_from([0, 250, 333, 1000, 1500]), st.integers(0, 5000)),
+    state=st.sampled_from(["COMPLETED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"]),
+    user=st.sampled_from(["alice", "bob"]),
+)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 3 * HOUR))
+@settings(max_examples=1000)
+def test_a_split_covers_the_time_without_gap_or_overlap(start: int, seconds: int) -> None:
+    at = start
+    for hour, quarter, length in split(start, start + seconds):
+        assert 0 < length <= QUARTER
+        assert hour + quarter * QUARTER <= at < hour + (quarter + 1) * QUARTER
+        assert hour % HOUR == 0
+        at += length
+    assert at == start + seconds
+
+
+@given(JOB)
+@settings(max_examples=1000)
+def test_the_quarters_of_a_job_add_up_to_its_cost(job: JobUse) -> None:
+    """A fractional factor is never rounded quarter by quarter: 333/1000 of 3 CPU seconds is 0, of 4 it is 1."""
+    slots = slots_of([job])
+    total = sum(sum(cell.allocated) for rows in slots.values() for cell in rows.values())
+    assert total == job.cost("cpu") == job.allocated["cpu"] * (job.end - job.start) * job.factor_thousandths // 1000
+    charged = sum(cell.charged for rows in slots.values() for cell in rows.values())
+    assert charged == (0 if job.state in {"NODE_FAIL", "BOOT_FAIL"} else total)
+
+
+@given(st.lists(JOB, max_size=6), st.integers(0, 6))
+@settings(max_examples=300)
+def test_slots_of_all_are_the_sums_of_slots_of_parts(jobs: list[JobUse], cut: int) -> None:
+    sums: dict[tuple[SlotKey, RowKey], tuple[int, ...]] = {}
+    for part in (jobs[:cut], jobs[cut:]):
+        for key, rows in slots_of(part).items():
+            for row, cell in rows.items():
+                before = sums.get((key, row), (0,) * 8)
+                sums[key, row] = tuple(a + b for a, b in zip(before, cell.allocated + cell.refunded, strict=True))
+    whole = {(key, row): cell.allocated + cell.refunded for key, rows in slots_of(jobs).items() for row, cell in rows.items()}
+    assert whole == sums
+
+
+def test_quarters_lie_where_the_job_ran() -> None:
+    """60 CPUs from 10:00 to 11:00 and 10 min into the next hour."""
+    start = 10 * HOUR
+    slots = slots_of([JobUse("1", "physics", "alice", start, start + HOUR + 600, {"cpu": 60})])
+    row = RowKey("alice", "cpu")
+    assert slots[SlotKey("physics", start)][row] == Amounts((54_000,) * 4)
+    assert slots[SlotKey("physics", start + HOUR)][row] == Amounts((36_000, 0, 0, 0))
+    assert len(slots) == 2
+
+
+def test_a_job_that_ends_before_it_starts_costs_nothing() -> None:
+    """Clocks that step back leave such records."""
+    job = JobUse("1", "physics", "alice", 100, 40, {"cpu": 8})
+    assert job.cost("cpu") == 0
+    assert slots_of([job]) == {}
+
+
+def test_what_a_job_does_not_hold_costs_nothing() -> None:
+    assert JobUse("1", "physics", "alice", 0, 60, {"cpu": 8}).cost("gpu") == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((1, 7), (1, 8)), ((1, 7), (2, 1)), ((0, 999), (1, 0))], ids=["seq", "epoch", "epoch first"]
+)
+def test_versions_compare_by_epoch_then_seq(first: tuple[int, int], second: tuple[int, int]) -> None:
+    assert SlotVersion(*first) < SlotVersion(*second)
