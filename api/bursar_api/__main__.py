@@ -14,6 +14,8 @@ from bursar_crds.extras import require
 
 PREFIX: Final = "BURSAR_GATEWAY_"
 USAGE_ERROR: Final = 2
+SERVER: Final = ("fastapi", "uvicorn", "joserfc", "python_multipart", "prometheus_client")
+NEEDED: Final = (*SERVER, "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,8 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exit code 2 for a bad setting, which it names."""
     chosen = parser().parse_args(argv)
-    needed = ("fastapi", "uvicorn", "joserfc", "multipart", "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite")
-    require("bursar-gateway", "api", *needed, "prometheus_client")
+    require("bursar-gateway", "api", *NEEDED)
     if chosen.dev_identity:
         os.environ["BURSAR_GATEWAY_DEV_IDENTITY"] = "true"
     settings = load()

@@ -9,26 +9,29 @@ from collections.abc import Sequence
 
 import structlog
 
-from bursar_kube.errors import KubeError, NotConfigured
-from bursar_ledger.errors import LedgerError
+from bursar_crds.extras import require
 from bursar_operator import settings
-from bursar_operator.handlers import NotWaiting
 from bursar_operator.settings import PREFIX, BadSetting, OperatorSettings
-from bursar_operator.signing import BadSigningKey
 
 USAGE_ERROR = 2
 FAILED = 1
+NEEDED = ("kopf", "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite", "prometheus_client")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command line: settings come from the environment."""
+    return argparse.ArgumentParser(
         prog="bursar-operator",
         description="Decides grants, keeps projects and publishes desired state.",
         epilog=_settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point."""
+    parser().parse_args(arguments)
+    require("bursar-operator", "operator", *NEEDED)
     try:
         loaded = settings.load(os.environ)
     except BadSetting as error:
@@ -38,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(loaded: OperatorSettings) -> None:
+    from bursar_kube.errors import KubeError, NotConfigured
+    from bursar_ledger.errors import LedgerError
     from bursar_operator.app import Operator, TermOver
+    from bursar_operator.signing import BadSigningKey
 
     async def run() -> None:
         await Operator(loaded).run()
@@ -57,6 +63,8 @@ def _fail(message: str, status: int) -> None:
 
 
 def _log_to_stderr(level: str) -> None:
+    from bursar_operator.handlers import NotWaiting
+
     number = logging.getLevelNamesMapping()[level]
     logging.basicConfig(stream=sys.stderr, level=number, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
     for noisy in ("aiosqlite", "alembic", "asyncio"):

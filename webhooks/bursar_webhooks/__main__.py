@@ -1,54 +1,37 @@
-"""Starts the webhook: settings from the environment, certificate from its Secret, answers from informers."""
+"""Starts the webhook: settings from the environment, one process."""
 
+import argparse
 import asyncio
 import logging
 import os
-import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Sequence
 
 import structlog
 
-from bursar_kube.client import Kube
-from bursar_kube.errors import NotConfigured
-from bursar_webhooks.app import make_app
-from bursar_webhooks.server import listen, serve
-from bursar_webhooks.settings import BadSetting, WebhookSettings, load
-from bursar_webhooks.tls import ServingCertificate
-from bursar_webhooks.view import View
+from bursar_crds.extras import require
+from bursar_webhooks.settings import PREFIX, BadSetting, WebhookSettings, load
 
 
-async def run(settings: WebhookSettings) -> None:
-    """Run until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    kube = await Kube.connect(str(settings.kubeconfig) if settings.kubeconfig else None)
-    certificate = ServingCertificate(kube, settings.certificate_secret, settings.system_namespace)
-    view = View(kube, stale_seconds=settings.stale_seconds)
-    try:
-        await certificate.start()
-        await view.start()
-        if await _either(certificate.wait(), stop):
-            await serve(make_app(view), listen(settings.address, settings.port), certificate, stop)
-    finally:
-        await view.stop()
-        await certificate.stop()
-        await kube.close()
+def parser() -> argparse.ArgumentParser:
+    """The command line: settings come from the environment."""
+    fields = WebhookSettings.model_fields.items()
+    lines = [f"  {PREFIX}{name.upper()}: {field.description}" for name, field in fields]
+    return argparse.ArgumentParser(
+        prog="bursar-webhooks",
+        description="Refuses at the API server, early and with reasons, what can't be.",
+        epilog="\n".join(["settings (environment):", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
-async def _either(ready: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
-    """Wait for whichever comes first; whether it was `ready`."""
-    first, second = asyncio.create_task(ready), asyncio.create_task(stop.wait())
-    done, waiting = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    return first in done
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point `bursar-webhooks`."""
+    parser().parse_args(arguments)
+    require("bursar-webhooks", "webhooks", "kubernetes", "aiohttp", "starlette", "uvicorn", "prometheus_client")
+    from bursar_kube.errors import NotConfigured
+    from bursar_webhooks.process import run
+
     try:
         settings = load(os.environ)
         _log_from(settings.log_level)

@@ -1,0 +1,90 @@
+"""Runs the gateway: caches, ledger, token check, one or two listeners, until it is told to stop."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterator
+
+import httpx
+import uvicorn
+
+from bursar_api.access import Access
+from bursar_api.app import create_app
+from bursar_api.identity.dev import DevIssuer
+from bursar_api.identity.tokens import KeySource, Verifier
+from bursar_api.settings import Settings
+from bursar_api.state import Caches, Gateway
+from bursar_kube.client import Kube
+from bursar_ledger import Ledger
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. The development issuer is up first: the caches need nothing of it, people do."""
+    context = ssl.create_default_context(cafile=str(settings.issuer_ca)) if settings.issuer_ca else ssl.create_default_context()
+    async with contextlib.AsyncExitStack() as stack:
+        issuer = await stack.enter_async_context(development_issuer(settings))
+        client = await stack.enter_async_context(httpx.AsyncClient(verify=context))
+        kube = await Kube.connect(str(settings.kubeconfig) if settings.kubeconfig else None)
+        stack.push_async_callback(kube.close)
+        ledger = await Ledger.connect(settings.ledger_url)
+        stack.push_async_callback(ledger.close)
+        caches = Caches.over(kube)
+        stack.push_async_callback(caches.stop)
+        await caches.start()
+        source = KeySource(settings.issuer, client)
+        verifier = Verifier(source, issuer=settings.issuer, audience=settings.audience, clients=settings.clients)
+        gateway = Gateway(kube, caches, ledger, verifier, Access(kube), development=issuer)
+        await uvicorn.Server(config(create_app(gateway), settings)).serve()
+
+
+def config(app: object, settings: Settings) -> uvicorn.Config:
+    """The main listener, TLS always."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=str(settings.tls_certificate),
+        ssl_keyfile=str(settings.tls_key),
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+class SecondServer(uvicorn.Server):
+    """A listener beside the main one, which alone handles signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signal handlers as they are."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def development_issuer(settings: Settings):  # type: ignore[no-untyped-def]
+    """Serve the development issuer on its own port while the block runs; yields whether there is one."""
+    if not settings.dev_identity:
+        yield False
+        return
+    files = (settings.dev_identity_secret_file, settings.dev_identity_users_file)
+    secret, users = files
+    assert secret is not None  # noqa: S101 - the settings say so
+    assert users is not None  # noqa: S101 - the settings say so
+    issuer = DevIssuer.load(issuer=settings.issuer, audience=settings.audience, secret_file=secret, users_file=users)
+    options = uvicorn.Config(
+        issuer.app(),
+        host="127.0.0.1",
+        port=settings.dev_identity_port,
+        ssl_certfile=str(settings.dev_identity_certificate),
+        ssl_keyfile=str(settings.dev_identity_key),
+        access_log=False,
+        log_level="warning",
+    )
+    server = SecondServer(options)
+    task = asyncio.create_task(server.serve())
+    try:
+        yield True
+    finally:
+        server.should_exit = True
+        await task
