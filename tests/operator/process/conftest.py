@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -28,8 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """Control plane, definitions, roles, webhook configuration, ledger and one operator with its own rights."""
     folder = tmp_path_factory.mktemp("operator")
-    plane = await ControlPlane.start(folder / "controlplane")
-    try:
+    async with AsyncExitStack() as ending:
+        plane = await ControlPlane.start(folder / "controlplane")
+        ending.push_async_callback(plane.stop)
         await apply_definitions(plane.kubectl, share("crds"))
         for name in ("namespace", "operator", "roles"):
             await plane.kubectl("apply", "-f", str(share("rbac") / f"{name}.yaml"))
@@ -38,17 +40,15 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         )
         ledger_file = folder / "ledger.db"
         ledger = await Ledger.connect(f"sqlite:///{ledger_file}")
+        ending.push_async_callback(ledger.close)
         kube = await Kube.connect(str(plane.kubeconfig))
+        ending.push_async_callback(kube.close)
         operator = await OperatorProcess.start(kubeconfig, ledger_file, folder)
         found = Stack(plane.kubectl, kube, ledger, ledger_file, folder, kubeconfig, operator)
         try:
             yield found
         finally:
             await found.operator.stop()
-            await kube.close()
-            await ledger.close()
-    finally:
-        await plane.stop()
 
 
 @pytest.fixture(scope="session")
