@@ -1,6 +1,7 @@
 """The client of the API server: typed paths, one time-out per call, errors that say what to do."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import orjson
@@ -187,7 +188,7 @@ class Kube:
         field_selector: str | None = None,
         seconds: int = WATCH_SECONDS,
         silence_seconds: float = SILENCE_SECONDS,
-    ) -> AsyncIterator[Events]:
+    ) -> AsyncGenerator[Events, None]:
         """Events in batches, the first (empty) batch when the server has taken the call.
 
         Without `resource_version` the stream begins with every object there is, closed by a bookmark that carries the
@@ -201,8 +202,9 @@ class Kube:
             query["resourceVersion"] = resource_version
         path = rt.path(None, namespace)
         headers = await self._headers() | {"Accept-Encoding": "identity"}
-        async for lines in self._transport.stream(path, query, headers, silence_seconds):
-            yield [_event(line, path) for line in lines if line]
+        async with aclosing(self._transport.stream(path, query, headers, silence_seconds)) as stream:
+            async for lines in stream:
+                yield [_event(line, path) for line in lines if line]
 
     async def _headers(self) -> dict[str, str]:
         authorization = await self._credentials()

@@ -8,8 +8,8 @@ import asyncio
 import gc
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
 
@@ -199,15 +199,16 @@ class Informer(Generic[T]):
             if self._version is None:
                 fresh = {}
                 loading.enter_context(_collector_paused())
-            async for batch in self._watch():
-                self._heard = time.monotonic()
-                changes = batch if fresh is None else self._load(fresh, batch)
-                if changes is not None:
-                    fresh = None
-                    loading.close()
-                    self._apply(changes)
+            async with aclosing(self._watch()) as stream:
+                async for batch in stream:
+                    self._heard = time.monotonic()
+                    changes = batch if fresh is None else self._load(fresh, batch)
+                    if changes is not None:
+                        fresh = None
+                        loading.close()
+                        self._apply(changes)
 
-    def _watch(self) -> AsyncIterator[Events]:
+    def _watch(self) -> AsyncGenerator[Events, None]:
         return self._kube.watch(
             self.rt,
             self._namespace,

@@ -1,7 +1,7 @@
 """HTTP to one API server: pooled connections, a limit on every wait, bytes in and bytes out."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -39,7 +39,7 @@ class Transport:
 
     async def stream(
         self, path: str, query: Mapping[str, str], headers: Mapping[str, str], silence_seconds: float
-    ) -> AsyncIterator[list[bytes]]:
+    ) -> AsyncGenerator[list[bytes], None]:
         """The lines of a long answer, in batches as they come; ServerTimeout after `silence_seconds` without a byte."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence_seconds)
         async with self._open("GET", path, query, None, headers, timeout) as response:

@@ -1,6 +1,6 @@
 """The informer against the real API server, on good days and bad ones."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -204,7 +204,7 @@ class Counting(Kube):
         super().__init__(kube._connection, kube._transport, kube._bare, kube._credentials, owner=False)
         self.versions: list[str | None] = []
 
-    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncIterator[Events]:
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncGenerator[Events, None]:
         self.versions.append(options["resource_version"])
         async for batch in super().watch(rt, namespace, **options):
             yield batch
@@ -217,7 +217,7 @@ class Forgetful(Counting):
         super().__init__(kube)
         self._namespace = namespace
 
-    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncIterator[Events]:
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncGenerator[Events, None]:
         if len(self.versions) == 1:
             await self.delete(MEMBERSHIPS, "a", self._namespace)
             await join(self, self._namespace, "b", "Viewer")
@@ -230,7 +230,7 @@ class Forgetful(Counting):
 class Unstreaming(Counting):
     """Refuses a streamed list, as an API server without WatchList does."""
 
-    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncIterator[Events]:
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncGenerator[Events, None]:
         if options["resource_version"] is None:
             self.versions.append(None)
             raise Invalid("sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled", status=422)

@@ -1,10 +1,12 @@
 """Policies: who asked is stamped and cannot be forged; what is charged or used is not deleted."""
 
+import asyncio
+
 import pytest
 
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import Forbidden, Invalid, NotFound
-from bursar_kube.resources import ALLOCATIONS, PROJECTS, QUOTAPOOLS, SERVICEACCOUNTS
+from bursar_kube.resources import ALLOCATIONS, MEMBERSHIPS, NAMESPACES, PROJECTS, QUOTAPOOLS, SERVICEACCOUNTS
 from bursar_local.controlplane import ControlPlane
 from bursar_testing.manifests import resource
 from bursar_testing.webhooks import NAMESPACE, YEAR, Webhook, fitting_allocation, fresh, grant, hours
@@ -92,3 +94,20 @@ async def test_a_project_with_use_stays_unless_confirmed(webhook: Webhook, kube:
         await kube.delete(PROJECTS, name)
     await kube.merge_patch(PROJECTS, name, {"metadata": {"annotations": {"bursar.dev/confirm-delete": name}}})
     await kube.delete(PROJECTS, name)
+
+
+async def test_the_last_owner_stays_until_the_namespace_goes(webhook: Webhook, kube: Kube) -> None:
+    name = fresh("own")[:20]
+    namespace = f"project-{name}"
+    metadata = {"name": namespace, "annotations": {"bursar.dev/owners": "1"}}
+    await kube.create(NAMESPACES, {"metadata": metadata})
+    await kube.create(PROJECTS, resource("Project", name, {"owner": "alice"}))
+    await kube.create(MEMBERSHIPS, resource("Membership", "alice", {"user": "alice", "role": "Owner"}, namespace))
+    await kube.create(MEMBERSHIPS, resource("Membership", "bob", {"user": "bob", "role": "Member"}, namespace))
+    await kube.delete(MEMBERSHIPS, "bob", namespace)
+    with pytest.raises(Forbidden, match="alice is the last owner of the project; make somebody else Owner first"):
+        await kube.delete(MEMBERSHIPS, "alice", namespace)
+    await kube.delete(NAMESPACES, namespace)
+    async with asyncio.timeout(60):
+        while await kube.list(MEMBERSHIPS, namespace):  # noqa: ASYNC110 - the namespace controller takes its time
+            await asyncio.sleep(0.1)
