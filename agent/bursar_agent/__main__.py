@@ -18,6 +18,7 @@ import structlog
 import typer
 
 from bursar_agent.settings import AgentSettings, BadSetting, load
+from bursar_crds.extras import require
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Bursar's agent beside one scheduler.")
 Config = Annotated[
@@ -32,6 +33,7 @@ def _stop(code: int, message: str) -> NoReturn:
 
 
 def _settings(config: Path) -> AgentSettings:
+    require("bursar-agent", "agent", "joserfc", "prometheus_client")
     try:
         settings = load(config, os.environ)
     except BadSetting as error:

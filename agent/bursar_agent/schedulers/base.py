@@ -70,7 +70,7 @@ class Observation:
 class UsageRead:
     """Job attempts that overlap `[since, time)`, running ones cut at `time`.
 
-    `watermark` is `since`'s successor: the second up to which the record is complete, or None where that is not known this time.
+    `watermark`: the second up to which the record is complete, or None where that is not known this time.
     """
 
     time: int
@@ -84,8 +84,9 @@ class UsageRead:
 class AccountChange:
     """Absolute target of one account; a field that is None (or a TRES that is absent) is left alone.
 
-    `create`: the account does not exist yet (made under `parent` with limit 1 on every tracked TRES in the same command, before the
-    rest). Limits are TRES-minutes, -1 takes a limit off. `held`: GrpJobs=0 (queue kept, running jobs finish) or back to unlimited.
+    `create`: the account does not exist yet (made under `parent` with limit 1 on every tracked TRES in the same command,
+    before the rest). Limits are TRES-minutes, -1 takes a limit off. `held`: GrpJobs=0 (queue kept, running jobs finish) or
+    back to unlimited.
     """
 
     account: str

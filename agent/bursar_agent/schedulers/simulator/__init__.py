@@ -5,6 +5,8 @@ from pathlib import Path
 from bursar_agent.schedulers.simulator.scheduler import SimulatedScheduler
 from bursar_agent.schedulers.simulator.settings import SimulatorSettings
 
+__all__ = ["PLUGIN", "SimulatedScheduler", "SimulatorPlugin", "SimulatorSettings"]
+
 
 class SimulatorPlugin:
     """The plug-in `simulator`."""

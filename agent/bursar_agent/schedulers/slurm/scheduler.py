@@ -188,25 +188,29 @@ class SlurmScheduler:
         return {user: stays[user][0] for user in leavers if stays[user] and (user, defaults.get(user, "")) in left}
 
     async def _write_all(self, stages: Sequence[writes.Stage]) -> dict[str, str]:
-        """Complaints by account. After a time-out nothing more is written: its effect must be read back first."""
+        """First complaint by account. After a time-out nothing more is written: its effect must be read back first."""
         complaints: dict[str, str] = {}
-        slots = asyncio.Semaphore(self._settings.writers)
         for stage in stages:
-            answers = await asyncio.gather(*(self._write(write, slots) for write in stage))
-            for write, (complaint, _) in zip(stage, answers, strict=True):
-                complaints |= dict.fromkeys(write.accounts, complaint) if complaint else {}
-            if any(timed_out for _, timed_out in answers):
+            slots = asyncio.Semaphore(1 if any(write.is_addition for write in stage) else self._settings.writers)
+            halt = asyncio.Event()
+            answers = await asyncio.gather(*(self._write(write, slots, halt) for write in stage))
+            for write, complaint in zip(stage, answers, strict=True):
+                complaints = {**dict.fromkeys(write.accounts if complaint else (), complaint), **complaints}
+            if halt.is_set():
                 break
         return complaints
 
-    async def _write(self, write: writes.Write, slots: asyncio.Semaphore) -> tuple[str, bool]:
+    async def _write(self, write: writes.Write, slots: asyncio.Semaphore, halt: asyncio.Event) -> str:
         async with slots:
+            if halt.is_set():
+                return "not tried, since a command before it timed out"
             try:
-                return await self._commands.write(*write.arguments), False
+                return await self._commands.write(*write.arguments)
             except CommandTimedOut as error:
-                return str(error), True
+                halt.set()
+                return str(error)
             except SchedulerError as error:
-                return str(error), False
+                return str(error)
 
     async def _read_back(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> dict[str, str]:
         """What Slurm does not show of each change, given a little time to settle."""

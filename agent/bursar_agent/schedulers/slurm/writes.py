@@ -27,6 +27,11 @@ class Write:
     arguments: tuple[str, ...]
     accounts: frozenset[str]
 
+    @property
+    def is_addition(self) -> bool:
+        """Whether it makes associations."""
+        return self.arguments[0] == "add"
+
 
 def stages(
     settings: ClusterSettings,
@@ -36,7 +41,10 @@ def stages(
     blocked: Mapping[str, frozenset[str]],
     default_accounts: Mapping[str, str],
 ) -> tuple[Stage, ...]:
-    """What to run, stage after stage; the writes of one stage touch different accounts and may run side by side.
+    """What to run, stage after stage; the writes of one stage touch different accounts.
+
+    Those that only modify may run side by side. Additions may not: two at once move the same tree, and slurmdbd drops one
+    (seen on 22.05).
 
     The root account comes first, then new accounts (with limit 1), members, holds, limits, and last the members who leave.
     `blocked` has the users of an account whom an earlier change stopped; `default_accounts` where a leaver's default goes.

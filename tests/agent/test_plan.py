@@ -1,0 +1,319 @@
+"""The plan: tables of what should be, what is there and what was used, and the changes that follow."""
+
+from typing import Any
+
+import pytest
+
+from bursar_agent import grants, plan
+from bursar_agent.memory import AccountMemory
+from bursar_agent.plan import Figures, Situation
+from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, Reading
+from bursar_domain.balance import balance
+from bursar_domain.ceiling import Sample
+from bursar_domain.thresholds import Action
+from bursar_domain.wire import AccountEntry, ClusterSettings, ThresholdEntry, TrackedResource, Transition
+from bursar_testing.agents import account, allocation, cluster_settings, hold_at
+
+NOW = 1_000_000_800
+HOUR = 3600
+GPUS = cluster_settings(
+    "c",
+    resources=(
+        TrackedResource(name="cpu", trackable="cpu", capacity=128),
+        TrackedResource(name="gpu", trackable="gres/gpu", capacity=8),
+    ),
+)
+
+
+def view(name: str = "aa", readings: dict[str, Reading] | None = None, **fields: Any) -> AccountView:
+    given: dict[str, Any] = {"owned": True, "parent": "bursar", "readings": readings or {}}
+    return AccountView(name, **(given | fields))
+
+
+def situation(
+    entry: AccountEntry,
+    seen: AccountView | None,
+    *,
+    used_hours: int = 0,
+    settings: ClusterSettings | None = None,
+    use: dict[str, int] | None = None,
+    **fields: Any,
+) -> Situation:
+    """One account; ``used_hours`` of cpu were used an hour ago."""
+    quarters = {name: [(NOW - HOUR, hours * HOUR)] for name, hours in (use or {"cpu": used_hours}).items() if hours}
+    figures = Figures(balance(grants.grants_of(entry, NOW), quarters))
+    views = {seen.account: seen} if seen else {}
+    given: dict[str, Any] = {
+        "settings": settings or cluster_settings("c"),
+        "entries": {entry.account: entry},
+        "observation": Observation(NOW, views, view("bursar", {"cpu": Reading(limit=10**9)}, parent="root")),
+        "figures": {entry.account: figures},
+        "watermark": NOW,
+    }
+    return Situation(**(given | fields))
+
+
+def one(given: Situation) -> plan.AccountPlan:
+    (found,) = plan.make(given).accounts.values()
+    return found
+
+
+def change(given: Situation) -> AccountChange:
+    found = one(given).change
+    assert found is not None
+    return found
+
+
+def remembered(entry: AccountEntry, **fields: Any) -> dict[str, AccountMemory]:
+    """What is remembered after this entry was carried out."""
+    active = grants.active(grants.grants_of(entry, NOW), NOW)
+    uids = tuple(sorted(grant.uid for grant in active))
+    given: dict[str, Any] = {
+        "entry_digest": entry.digest(),
+        "active": uids,
+        "room": grants.room(active),
+        "members": entry.members,
+    }
+    return {entry.account: AccountMemory(entry.account, **(given | fields))}
+
+
+@pytest.mark.parametrize(
+    ("used", "counter", "limit"),
+    [(400, 0, 36_000), (400, 24_000, 60_000), (1100, 66_000, 66_000), (1100, 0, 1)],
+    ids=["counter lost", "counter right", "all used", "all used and counter lost"],
+)
+def test_the_limit_lets_what_is_left_run(used: int, counter: int, limit: int) -> None:
+    seen = view(readings={"cpu": Reading(limit=5, counter=counter)})
+    assert change(situation(account("aa", allocation("x", 1000)), seen, used_hours=used)).limits == {"cpu": limit}
+
+
+def test_a_new_account_is_created_below_the_root_with_members_and_limits() -> None:
+    found = change(situation(account("aa", allocation("x", 10), members=("ann", "bob")), None))
+    assert found == AccountChange(
+        "aa", create=True, description="bursar:aa", parent="bursar", limits={"cpu": 600}, run_minutes={"cpu": 600},
+        add_members=frozenset({"ann", "bob"}),
+    )  # fmt: skip
+
+
+def test_the_root_account_comes_first_and_holds_every_child() -> None:
+    given = situation(account("aa", allocation("x", 10)), None)
+    made = plan.make(given).changes
+    assert [item.account for item in made] == ["bursar", "aa"]
+    absent = situation(account("aa", allocation("x", 10)), None, observation=Observation(NOW, {}, None))
+    root = plan.make(absent).changes[0]
+    assert (root.create, root.parent, root.description, root.limits) == (True, "root", "bursar:root", {"cpu": 600})
+
+
+def test_nothing_is_done_twice() -> None:
+    entry = account("aa", allocation("x", 10), members=("ann",))
+    seen = view(readings={"cpu": Reading(limit=600, run_minutes_limit=600, counter=0)}, members=frozenset({"ann"}))
+    assert one(situation(entry, seen)).change is None
+
+
+def test_what_lies_inside_the_band_stays_and_a_changed_entry_is_exact() -> None:
+    entry = account("aa", allocation("x", 1000))
+    seen = view(readings={"cpu": Reading(limit=60_000 - 3, run_minutes_limit=60_000)})
+    known = remembered(entry, limits={"cpu": 60_000 - 3})
+    assert one(situation(entry, seen, memories=known)).change is None
+    topped_up = account("aa", allocation("x", 1000 + 1, revision=2))
+    assert change(situation(topped_up, seen, memories=known)).limits == {"cpu": 60_060}
+
+
+def test_no_active_allocation_leaves_only_what_was_used() -> None:
+    ended = account("aa", allocation("x", 100, end=NOW - 900))
+    seen = view(readings={"cpu": Reading(limit=6_000, counter=1_200)})
+    found = change(situation(ended, seen, used_hours=20))
+    assert found.limits == {"cpu": 1_200}
+    assert change(situation(account("aa"), seen)).limits == {"cpu": 1_200}
+
+
+def test_what_no_active_allocation_lists_is_open_or_closed_by_its_nature() -> None:
+    seen = view(readings={"cpu": Reading(limit=5), "gres/gpu": Reading(limit=5, counter=2)})
+    cpu_only = change(situation(account("aa", allocation("x", 10)), seen, settings=GPUS))
+    assert cpu_only.limits == {"cpu": 600, "gres/gpu": 2}
+    assert cpu_only.concurrent == {"gres/gpu": 0}
+    gpu_only = change(situation(account("aa", allocation("x", 0, granted={"gpu": 10})), seen, settings=GPUS))
+    assert gpu_only.limits == {"cpu": -1, "gres/gpu": 602}
+    assert gpu_only.concurrent == {}
+    closed = view(readings={"cpu": Reading(), "gres/gpu": Reading(limit=2, counter=2, concurrent_limit=0)})
+    again = change(situation(account("aa", allocation("x", 0, granted={"gpu": 10})), closed, settings=GPUS))
+    assert again.concurrent == {"gres/gpu": -1}
+    billing = change(situation(account("aa", allocation("x", 0, granted={"billing": 10})), seen, settings=GPUS))
+    assert billing.limits == {"cpu": -1, "gres/gpu": -1}
+
+
+@pytest.mark.parametrize(
+    ("used", "before", "held", "action"),
+    [
+        (94, (), None, Action.NONE),
+        (95, (), True, Action.HOLD),
+        (92, ("Hold@95",), True, Action.HOLD),
+        (89, ("Hold@95",), None, Action.NONE),
+    ],
+    ids=["below", "reached", "inside the hysteresis", "cleared"],
+)
+def test_a_threshold_holds_and_lets_go(used: int, before: tuple[str, ...], held: bool | None, action: Action) -> None:
+    entry = account("aa", allocation("x", 100, thresholds=(hold_at(95, 90),)))
+    seen = view(readings={"cpu": Reading(limit=6_000, run_minutes_limit=None, counter=used * 60)})
+    found = one(situation(entry, seen, used_hours=used, memories=remembered(entry, rules={"x": before} if before else {})))
+    assert found.action is action
+    assert (found.change.held if found.change else None) is held
+    is_held = one(
+        situation(
+            entry,
+            view(readings={"cpu": Reading(limit=6_000)}, held=True),
+            used_hours=used,
+            memories=remembered(entry, rules={"x": before} if before else {}),
+        )
+    )
+    assert (is_held.change.held if is_held.change else None) is (None if held else False)
+
+
+def test_an_account_is_held_only_when_all_its_allocations_are() -> None:
+    first, second = (
+        allocation(uid, 100, end=end, thresholds=(hold_at(100),)) for uid, end in (("x", NOW + 9), ("y", NOW + 99))
+    )
+    found = one(situation(account("aa", first, second), view(), used_hours=100))
+    assert found.action is Action.NOTIFY
+    assert found.change is not None
+    assert found.change.held is None
+    assert one(situation(account("aa", first, second), view(), used_hours=200)).action is Action.HOLD
+
+
+def test_notify_changes_nothing_and_is_reported() -> None:
+    entry = account("aa", allocation("x", 100, thresholds=(ThresholdEntry(percent=75, action="Notify"),)))
+    found = one(situation(entry, view(), used_hours=80))
+    assert found.action is Action.NOTIFY
+    assert found.change is not None
+    assert found.change.held is None
+
+
+def test_a_closed_account_is_blocked_and_keeps_its_members() -> None:
+    seen = view(readings={"cpu": Reading(limit=6_000, counter=60)}, members=frozenset({"ann"}))
+    found = one(situation(account("aa", closed=True), seen))
+    assert found.action is Action.BLOCK
+    assert found.change is not None
+    assert (found.change.held, found.change.limits, found.change.remove_members) == (True, {"cpu": 60}, frozenset())
+    assert one(situation(account("aa", closed=True), None)).change is None
+
+
+def test_members_come_and_go_with_the_entry() -> None:
+    entry = account("aa", allocation("x", 1), members=("ann", "new"))
+    seen = view(members=frozenset({"ann", "left", "foreign"}))
+    known = remembered(entry, members=("ann", "left"))
+    found = change(situation(entry, seen, memories=known))
+    assert (found.add_members, found.remove_members) == (frozenset({"new"}), frozenset({"left", "foreign"}))
+    report = cluster_settings("c", drift_members="Report")
+    found = change(situation(entry, seen, memories=known, settings=report))
+    assert found.remove_members == frozenset({"left"})
+    plan_of = one(situation(entry, seen, memories=known, settings=report))
+    assert "foreign is a member of aa, and no membership says so" in plan_of.drift
+
+
+def test_a_member_whom_the_host_does_not_know_is_not_tried_each_time() -> None:
+    entry = account("aa", allocation("x", 1), members=("ann", "ghost"))
+    found = change(situation(entry, view(), unresolved={"aa": frozenset({"ghost"})}))
+    assert found.add_members == frozenset({"ann"})
+
+
+@pytest.mark.parametrize(("drift", "limits"), [("Enforce", {"cpu": 60_000}), ("Report", {})])
+def test_an_edited_limit_is_told_and_mended_where_the_cluster_says_so(drift: Any, limits: dict[str, int]) -> None:
+    entry = account("aa", allocation("x", 1000))
+    seen = view(readings={"cpu": Reading(limit=99_999, run_minutes_limit=60_000)})
+    known = remembered(entry, limits={"cpu": 60_000})
+    settings = cluster_settings("c", drift_limits=drift)
+    found = one(situation(entry, seen, memories=known, settings=settings))
+    assert found.drift == ("cpu limit of aa is 99999, was set to 60000",)
+    assert (found.change.limits if found.change else {}) == limits
+
+
+def test_a_write_of_unknown_effect_is_no_drift_and_is_written_again() -> None:
+    entry = account("aa", allocation("x", 1000))
+    seen = view(readings={"cpu": Reading(limit=59_999, run_minutes_limit=60_000)})
+    known = remembered(entry, limits={"cpu": 50_000})
+    found = one(situation(entry, seen, memories=known, in_doubt=frozenset({"aa"})))
+    assert found.drift == ()
+    assert found.change is not None
+    assert found.change.limits == {"cpu": 60_000}
+
+
+def test_a_foreign_account_of_that_name_is_not_touched() -> None:
+    found = one(situation(account("aa", allocation("x", 10)), view(owned=False)))
+    assert found.change is None
+    assert "is not ours" in found.error
+
+
+def test_nothing_is_planned_before_use_was_read() -> None:
+    assert one(situation(account("aa", allocation("x", 10)), view(), figures={})).change is None
+
+
+def test_an_expired_state_only_tightens() -> None:
+    entry = account("aa", allocation("x", 1000), members=("ann",))
+    low = view(readings={"cpu": Reading(limit=5)}, held=True)
+    assert one(situation(entry, low, expired=True)).change is None
+    high = view(readings={"cpu": Reading(limit=90_000, run_minutes_limit=90_000)})
+    found = change(situation(entry, high, expired=True))
+    assert (found.limits, found.add_members, found.held) == ({"cpu": 60_000}, frozenset(), None)
+    assert one(situation(entry, None, expired=True)).change is None
+
+
+def test_no_period_is_decided_while_the_clocks_differ() -> None:
+    entry = account("aa", allocation("x", 1000, start=NOW - 900))
+    known = remembered(entry, active=(), room={})
+    found = one(situation(entry, view(), memories=known, skewed=True))
+    assert found.change is None
+    assert "clock" in found.error
+    assert one(situation(entry, view(), memories=remembered(entry), skewed=True)).change is not None
+
+
+def test_late_records_never_raise_by_more_than_the_counter_proves() -> None:
+    entry = account("aa", allocation("x", 1000))
+    seen = view(readings={"cpu": Reading(limit=None, counter=30_000)})
+    samples = {("aa", "cpu"): [Sample(NOW - HOUR, 24_000), Sample(NOW, 30_000)]}
+    found = change(situation(entry, seen, used_hours=400, watermark=NOW - HOUR, samples=samples))
+    assert found.limits == {"cpu": 60_000}
+    low = view(readings={"cpu": Reading(limit=100, counter=30)})
+    blind = one(situation(entry, low, used_hours=400, watermark=NOW - HOUR, samples={("aa", "cpu"): [Sample(NOW, 30)]}))
+    assert blind.change is None or "cpu" not in blind.change.limits
+
+
+def test_dated_transitions_act_when_their_time_has_come() -> None:
+    raised = Transition(at=NOW - 10, granted={"cpu": 50})
+    later = Transition(at=NOW + 10, granted={"cpu": 90})
+    entry = account("aa", allocation("x", 10, transitions=(raised, later)))
+    assert change(situation(entry, view())).limits == {"cpu": 3_000}
+    ended = account("aa", allocation("x", 10, transitions=(Transition(at=NOW, granted={}),)))
+    assert change(situation(ended, view())).limits == {"cpu": 1}
+    deleted = account("aa", allocation("x", 0, transitions=(raised,)))
+    assert change(situation(deleted, view())).limits == {"cpu": 1}
+
+
+def test_what_the_brake_counts() -> None:
+    entry = account("aa", allocation("x", 1000))
+    high = view(readings={"cpu": Reading(limit=90_000)})
+    assert one(situation(entry, high)).counted == ("lower aa cpu from 90000 to 60000",)
+    assert one(situation(entry, view(readings={"cpu": Reading(limit=5)}))).counted == ()
+    assert one(situation(entry, None)).counted == ()
+    fell = {("aa", "cpu"): [Sample(NOW - 60, 50_000), Sample(NOW, 0)]}
+    assert one(situation(entry, high, samples=fell)).counted == ()
+    dated = account("aa", allocation("x", 1000, end=NOW))
+    before = {"aa": AccountMemory("aa", dated.digest(), ("x",), {"cpu": 1000 * HOUR}, limits={"cpu": 60_000})}
+    ends = one(situation(dated, view(readings={"cpu": Reading(limit=60_000)}), memories=before))
+    assert ends.change is not None
+    assert ends.counted == ()
+    shrunk = account("aa", allocation("x", 10, revision=2), members=())
+    known = remembered(account("aa", allocation("x", 1000)), limits={"cpu": 60_000}, members=("ann",))
+    seen = view(readings={"cpu": Reading(limit=60_000)}, members=frozenset({"ann"}))
+    assert one(situation(shrunk, seen, memories=known)).counted == ("lower aa cpu from 60000 to 600", "remove ann from aa")
+
+
+def test_a_hold_that_the_counter_agrees_with_does_not_count() -> None:
+    entry = account("aa", allocation("x", 100, thresholds=(hold_at(95),)))
+    seen = view(readings={"cpu": Reading(limit=6_000, run_minutes_limit=300, counter=5_700)})
+    found = one(situation(entry, seen, used_hours=95, memories=remembered(entry)))
+    assert found.change is not None
+    assert found.change.held is True
+    assert found.counted == ()
+    edited = account("aa", allocation("x", 100, thresholds=(hold_at(5),)))
+    seen = view(readings={"cpu": Reading(limit=6_000, counter=600)})
+    assert one(situation(edited, seen, used_hours=10, memories=remembered(entry))).counted == ("hold aa",)
