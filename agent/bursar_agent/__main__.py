@@ -33,7 +33,7 @@ def _stop(code: int, message: str) -> NoReturn:
 
 
 def _settings(config: Path) -> AgentSettings:
-    require("bursar-agent", "agent", "joserfc", "prometheus_client")
+    require("bursar-agent", "agent", "joserfc")
     try:
         settings = load(config, os.environ)
     except BadSetting as error:

@@ -12,6 +12,7 @@ import typer
 
 from bursar_client.cli.common import DirectoryOption, fail
 from bursar_client.connection import NotConnected, endpoints, local_directory
+from bursar_crds.extras import require
 
 Obj = dict[str, Any]
 
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
 
         It is written with your own kubeconfig and never passes through the gateway.
         """
+        require("bursar clusters enrol", "kube", "kubernetes", "aiohttp")
         from bursar_kube.errors import KubeError
 
         try:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bursar_client.connection import local_directory
+from bursar_crds.extras import require
 
 Directory = Annotated[Path | None, typer.Option("--dir", help="Folder of the stack; default: $BURSAR_DIR or build/local.")]
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Start the whole local stack: control plane, operator, webhook, gateway. Ctrl-C ends it all."""
+        require("bursar up", "local", "kopf", "kubernetes", "aiohttp", "starlette", "uvicorn", "fastapi", "sqlalchemy", "joserfc")
         from bursar_local import supervisor
 
         raise typer.Exit(supervisor.up(directory or local_directory(), detach=detach, kubeconfig=kubeconfig))
