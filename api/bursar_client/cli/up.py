@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Start the whole local stack: control plane, operator, webhook, gateway. Ctrl-C ends it all."""
-        require("bursar up", "local", "kopf", "kubernetes", "aiohttp", "starlette", "uvicorn", "fastapi", "sqlalchemy", "joserfc")
+        require(
+            "bursar up", "local", "kopf", "kubernetes", "aiohttp", "starlette", "uvicorn", "fastapi", "sqlalchemy", "joserfc"
+        )
         from bursar_local import supervisor
 
         raise typer.Exit(supervisor.up(directory or local_directory(), detach=detach, kubeconfig=kubeconfig))
