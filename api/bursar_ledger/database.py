@@ -42,6 +42,7 @@ class Database:
         self._engine = engine
         self._writer = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._turn = asyncio.Lock()
+        self._closed = False
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -56,28 +57,30 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A snapshot."""
-        with _errors():
+        with self._errors():
             async with self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """The write lock; committed at the end, rolled back on error. Writers of one process queue here, not in SQLite."""
-        with _errors():
+        with self._errors():
             async with self._turn, self._writer.begin() as connection:
                 yield connection
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; whoever comes later is refused and opens no new one."""
+        self._closed = True
         await self._engine.dispose()
 
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise Unavailable(f"the ledger's database does not answer ({error.orig}); try again") from error
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        if self._closed:
+            raise Unavailable("the ledger is closed: this process is about to end")
+        try:
+            yield
+        except OperationalError as error:
+            raise Unavailable(f"the ledger's database does not answer ({error.orig}); try again") from error
 
 
 def driver_url(url: str) -> str:

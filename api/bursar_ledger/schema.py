@@ -5,7 +5,10 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.engine import Connection
+
+from bursar_ledger.errors import LedgerError
 
 HEAD: Final = "head"
 CONNECTION: Final = "connection"
@@ -21,7 +24,10 @@ def configuration(connection: Connection) -> Config:
 
 def migrate(connection: Connection, revision: str = HEAD) -> None:
     """Upgrade to ``revision``; nothing happens where it is reached."""
-    command.upgrade(configuration(connection), revision)
+    try:
+        command.upgrade(configuration(connection), revision)
+    except CommandError as error:
+        raise LedgerError(f"the ledger's schema is not one this version knows ({error}); install the newer version") from error
 
 
 def downgrade(connection: Connection, revision: str) -> None:

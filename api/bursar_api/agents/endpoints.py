@@ -98,6 +98,10 @@ class Endpoints:
         await self._hold(caller)
         return answer(await self._ledger.put_usage(cluster, report, self._now()))
 
+    def drain(self) -> None:
+        """Answer every long poll now and let none wait again."""
+        self._generations.drain()
+
     def _now(self) -> int:
         return int(self._clock())
 
@@ -166,10 +170,22 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def router(ledger: Ledger, keys: Keys, *, clock: Clock = time.time) -> APIRouter:
+class AgentRouter(APIRouter):
+    """The routes, and a way to end the long polls before the server waits for its connections."""
+
+    def __init__(self, endpoints: Endpoints, clock: Clock) -> None:
+        super().__init__(prefix=PREFIX, route_class=route_class(clock), tags=["agents"])
+        self._endpoints = endpoints
+
+    def drain(self) -> None:
+        """Answer every long poll now and let none wait again."""
+        self._endpoints.drain()
+
+
+def router(ledger: Ledger, keys: Keys, *, clock: Clock = time.time) -> AgentRouter:
     """The router over a ledger; ``keys`` gives the public keys (base64url) that a cluster's agent may sign with now."""
     at = Endpoints(ledger, keys, clock)
-    routes = APIRouter(prefix=PREFIX, route_class=route_class(clock), tags=["agents"])
+    routes = AgentRouter(at, clock)
     add = routes.add_api_route
     add("/enrol", at.enrol, methods=["POST"], status_code=202, responses={202: {"model": EnrolReply}})
     add("/enrol/{id}", at.enrolment, methods=["GET"], responses={200: {"model": EnrolReply}})

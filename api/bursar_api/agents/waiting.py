@@ -19,10 +19,13 @@ class Generations:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._waiters: set[Waiter] = set()
+        self._draining = False
         self._task: asyncio.Task[None] | None = None
 
     async def newer(self, cluster: str, known: Version | None) -> None:
-        """Return once the cluster's version is another one than ``known``; cancel it to stop waiting."""
+        """Return once the cluster's version is another one than ``known``, or nobody may wait any more; cancel it to stop."""
+        if self._draining:
+            return
         waiter = (cluster, known, asyncio.Event())
         self._waiters.add(waiter)
         if self._task is None or self._task.done():
@@ -31,6 +34,12 @@ class Generations:
             await waiter[2].wait()
         finally:
             self._waiters.discard(waiter)
+
+    def drain(self) -> None:
+        """Send everybody away, for good: the process is about to end."""
+        self._draining = True
+        for _, _, event in self._waiters:
+            event.set()
 
     async def _poll(self) -> None:
         while self._waiters:

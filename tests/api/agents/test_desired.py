@@ -7,7 +7,7 @@ import httpx
 from bursar_domain.keys import Signer, fingerprint, verify
 from bursar_domain.wire import AccountEntry, Delta, digest_of_all
 from bursar_testing.agentcalls import AgentCaller
-from bursar_testing.agentgateway import Gateway
+from bursar_testing.agentgateway import Gateway, running_gateway
 from bursar_testing.wires import allocation, entry, settings
 
 
@@ -116,6 +116,19 @@ async def test_a_generation_to_come_gets_everything(gateway: Gateway, signer: Si
     agent = await gateway.greeted()
     await publish(gateway, agent, signer, entry("a"))
     assert (await ask(agent, 99, wait=50)).json()["full"] is True
+
+
+async def test_a_server_that_stops_sends_those_who_wait_away(signer: Signer) -> None:
+    """Else each stop would last until the longest poll is over, or cut it off."""
+    async with running_gateway() as own:
+        agent = await own.greeted()
+        await publish(own, agent, signer, entry("a"))
+        await ask(agent)
+        poll = asyncio.create_task(ask(agent, 1, wait=50))
+        await asyncio.sleep(0.2)
+        own.drain()
+        assert (await poll).status_code == 304
+        assert (await ask(agent, 1, wait=50)).status_code == 304
 
 
 async def test_questions_out_of_range_are_refused(gateway: Gateway) -> None:

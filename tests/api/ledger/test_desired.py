@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bursar_domain.keys import Signer, fingerprint, verify
 from bursar_domain.wire import AccountEntry, Delta, digest_of_all
 from bursar_ledger import TOMBSTONE, EditedGrant, Ledger, Publication, StaleEpoch
+from bursar_ledger.grants import PublishedGrant, published_grants
 from bursar_testing.wires import allocation, entry, new_ledger, settings
 
 VALID = 1_000
@@ -189,6 +190,15 @@ async def test_a_closed_account_stays_and_is_covered(operator: Operator) -> None
     delta = await operator.read()
     assert [(e.account, e.closed) for e in delta.entries] == [("a", True), ("b", False)]
     assert delta.root.root.digest == digest_of_all(delta.settings, [(e.account, e.digest()) for e in delta.entries])
+
+
+async def test_every_grant_is_told_with_its_place(operator: Operator) -> None:
+    uid, gone = f"{operator.cluster}-1", f"{operator.cluster}-2"
+    await operator.publish(entry("a", allocation(uid, 3, 30), allocation(gone)))
+    await operator.ledger.tombstone(gone)
+    grants = await published_grants(operator.ledger)
+    assert grants[uid] == PublishedGrant(uid, operator.cluster, "a", 3, allocation(uid, 3, 30))
+    assert (grants[gone].tombstoned, grants[gone].cluster, grants[gone].entry) == (True, operator.cluster, None)
 
 
 STEP = st.tuples(

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
-from bursar_ledger import Ledger, LedgerError, schema
+from bursar_ledger import Ledger, LedgerError, Unavailable, schema
 from bursar_ledger.tables import Base
 from bursar_testing.wires import hello
 
@@ -35,6 +35,16 @@ async def test_connecting_again_keeps_everything(tmp_path: Path) -> None:
         await ledger.close()
 
 
+async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    ledger = await Ledger.connect(url)
+    async with ledger._database.write() as tx:
+        await tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    await ledger.close()
+    with pytest.raises(LedgerError, match="install the newer version"):
+        await Ledger.connect(url)
+
+
 async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(tmp_path: Path) -> None:
     ledger = await Ledger.connect(f"sqlite:///{tmp_path}/ledger.db")
     async with ledger._database.write() as tx:
@@ -44,6 +54,16 @@ async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(tmp_path: Path
         ]
     await ledger.close()
     assert found == ["wal", 2, 1]
+
+
+async def test_a_closed_ledger_opens_no_new_connection(tmp_path: Path) -> None:
+    """A forgotten task would else keep a thread, and with it the process, alive."""
+    ledger = await Ledger.connect(f"sqlite:///{tmp_path}/ledger.db")
+    await ledger.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await ledger.change_number()
+    with pytest.raises(Unavailable, match="closed"):
+        await ledger.touch("c", "s", 1)
 
 
 @pytest.mark.parametrize(

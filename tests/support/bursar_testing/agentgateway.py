@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -33,6 +33,7 @@ class Gateway:
 
     ledger: Ledger
     client: httpx.AsyncClient
+    drain: Callable[[], None]
     keys: dict[str, list[str]] = field(default_factory=dict)
 
     def agent(self, cluster: str | None = None, session: str = "s1") -> AgentCaller:
@@ -60,13 +61,15 @@ async def running_gateway() -> AsyncIterator[Gateway]:
             return keys.get(cluster, ())
 
         app = FastAPI()
-        app.include_router(router(ledger, found))
+        routes = router(ledger, found)
+        app.include_router(routes)
         server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
         with socket.create_server(("127.0.0.1", 0)) as listener:  # clients queue here until it serves
             task = asyncio.create_task(server.serve(sockets=[listener]))
             client.base_url = httpx.URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
             try:
-                yield Gateway(ledger, client, keys)
+                yield Gateway(ledger, client, routes.drain, keys)
             finally:
+                routes.drain()
                 server.should_exit = True
                 await task
