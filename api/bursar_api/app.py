@@ -53,6 +53,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         status = found.get("status", {}) if found else {}
         return [entry["key"] for entry in status.get("agent", {}).get("keys", [])]
 
-    app.include_router(agents_router(gateway.ledger, keys))
+    app.state.agents = agents_router(gateway.ledger, keys)
+    app.include_router(app.state.agents)
     app.add_middleware(BodyLimit)
     return app

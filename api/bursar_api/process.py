@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from bursar_api.access import Access
 from bursar_api.app import create_app
@@ -34,13 +36,27 @@ async def serve(settings: Settings) -> None:
         source = KeySource(settings.issuer, client)
         verifier = Verifier(source, issuer=settings.issuer, audience=settings.audience, clients=settings.clients)
         gateway = Gateway(kube, caches, ledger, verifier, Access(kube), development=issuer)
-        await uvicorn.Server(config(create_app(gateway), settings)).serve()
+        app = create_app(gateway)
+        await MainServer(config(app, settings), app.state.agents.drain).serve()
 
 
-def config(app: object, settings: Settings) -> uvicorn.Config:
-    """The main listener, TLS always."""
+class MainServer(uvicorn.Server):
+    """The main listener: when it stops, agents that wait in a long poll are sent away first."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then wait for what is under way."""
+        self._drain()
+        await super().shutdown(sockets)
+
+
+def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """The main listener's configuration, TLS always."""
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         host=settings.host,
         port=settings.port,
         ssl_certfile=str(settings.tls_certificate),
@@ -62,7 +78,7 @@ class SecondServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def development_issuer(settings: Settings):  # type: ignore[no-untyped-def]
+async def development_issuer(settings: Settings) -> AsyncIterator[bool]:
     """Serve the development issuer on its own port while the block runs; yields whether there is one."""
     if not settings.dev_identity:
         yield False
