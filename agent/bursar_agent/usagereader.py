@@ -108,7 +108,8 @@ class UsageReader:
                 (sums.recent, observed_at - self._lag, observed_at),
             ):
                 _add(target, job, max(0, min(job.end, end) - max(job.start, start)))
-            if job.limit_seconds is not None and job.end > observed_at >= job.start:
+            runs = job.running or job.end > observed_at
+            if job.limit_seconds is not None and runs and job.start <= observed_at:
                 _add(sums.remaining, job, max(0, job.start + job.limit_seconds - observed_at))
             if job.limit_seconds is not None and job.running:
                 _add(sums.committed, job, max(0, job.start + job.limit_seconds - found.time))
