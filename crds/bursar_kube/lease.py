@@ -77,7 +77,9 @@ class Leadership:
 
     async def acquire(self) -> int:
         """Wait until this process leads, begin to renew, and return the new epoch."""
-        self.lost.clear()
+        if self.lost.is_set():
+            self.lost.clear()
+            self._held = None
         while self._held is None:
             try:
                 async with asyncio.timeout(self._deadline):

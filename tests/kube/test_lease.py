@@ -73,6 +73,8 @@ async def test_a_leader_notices_that_another_has_the_lease(kube: Kube, namespace
     await leader.release()
     lease = await kube.get(LEASES, "leader", namespace)
     assert lease["spec"]["holderIdentity"] == "thief", "release leaves another's lease alone"
+    assert await leader.acquire() == 2, "a new term, once the thief is silent"
+    await leader.release()
 
 
 async def test_a_leader_that_cannot_renew_is_lost(kube: Kube, relayed: Kube, relay: Relay, namespace: str) -> None:

@@ -10,16 +10,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
+import yaml
 
 from bursar_kube.client import Kube
 from bursar_kube.errors import Forbidden, Unavailable
 from bursar_kube.resources import ALLOCATIONS, SECRETS
 from bursar_local.controlplane import ControlPlane
 from bursar_operator.certificates import issue
+from bursar_testing.relay import Relay
 from bursar_testing.waiting import eventually
 from bursar_testing.webhooks import (
     NAMESPACE,
@@ -32,6 +35,7 @@ from bursar_testing.webhooks import (
     ready,
     register,
 )
+from bursar_webhooks.view import View
 
 BAD_SETTINGS = {
     "no port": ({}, "BURSAR_WEBHOOKS_PORT: is not set"),
@@ -182,3 +186,23 @@ def _ask(webhook: Webhook, obj: dict[str, Any]) -> dict[str, Any]:
     with _client(webhook) as client:
         answer: dict[str, Any] = client.post("/validate", json=review).json()["response"]
     return answer
+
+
+async def test_decides_nothing_from_a_copy_that_may_be_old(plane: ControlPlane, seeded: None, tmp_path: Path) -> None:
+    address = urlsplit(plane.url)
+    relay = await Relay.start(address.hostname or "", address.port or 0)
+    document = yaml.safe_load(plane.kubeconfig.read_text())
+    document["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
+    (tmp_path / "relayed").write_text(yaml.safe_dump(document))
+    kube = await Kube.connect(str(tmp_path / "relayed"))
+    view = View(kube, stale_seconds=3)
+    try:
+        await view.start()
+        await eventually(lambda: view.problem() is None, "it has a copy of everything")
+        assert view.cluster("alpha")
+        relay.freeze()
+        await eventually(lambda: "it has heard nothing of" in (view.problem() or ""), "silence is noticed")
+    finally:
+        await view.stop()
+        await kube.close()
+        await relay.stop()

@@ -70,7 +70,8 @@ def decide(review: Review, facts: Facts) -> Verdict:
     alone = validate(review.new, review.old)
     checks = CHECKS.get(review.kind)
     among = checks.judge(review.new, review.old, facts) if checks is not None else Verdict()
-    return Verdict(distinct([*alone, *among.violations]), among.warnings)
+    violations = distinct([*alone, *among.violations])
+    return Verdict(violations, () if violations else among.warnings)
 
 
 def may_be_lag(verdict: Verdict) -> bool:

@@ -34,7 +34,8 @@ class WebhookSettings(BaseSettings):
         names.SYSTEM_NAMESPACE
     )
     stale_seconds: Annotated[
-        int, Field(ge=10, le=3600, description="Silence of the API server after which nothing is decided any more.")
+        int,
+        Field(ge=70, le=3600, description="Silence of the API server after which nothing is decided; it speaks once a minute."),
     ] = 90
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="What is logged.")] = "INFO"
 

@@ -12,7 +12,7 @@ _WHOLE_SENTENCES = frozenset({Reason.QUOTA_EXCEEDED, Reason.RESOURCE_NOT_IN_POOL
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Refused when there is a violation; the warnings are shown either way."""
+    """Refused when there is a violation; warnings are about what would be stored, so a refusal has none."""
 
     violations: tuple[Violation, ...] = ()
     warnings: tuple[str, ...] = ()

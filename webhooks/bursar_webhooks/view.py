@@ -72,8 +72,10 @@ class View:
         return _there(self.cluster_copy.items())
 
     def project_of(self, namespace: str) -> str | None:
-        """Name of the Project whose namespace this is."""
-        return next((project.name for project in _there(self.project_copy.by_index("namespace", namespace))), None)
+        """Name of the Project whose namespace this is; of two that claim it, the older one."""
+        claims = _there(self.project_copy.by_index("namespace", namespace))
+        oldest = min(claims, key=lambda project: (str(project.metadata.creation_timestamp), project.name), default=None)
+        return None if oldest is None else oldest.name
 
     def projects(self) -> Iterable[Project]:
         """Every Project."""
