@@ -279,7 +279,7 @@ class Grants:
         metadata = obj["metadata"]
         key = metadata["namespace"], metadata["name"]
         try:
-            self._copies.adopt(await self._kube.get(ALLOCATIONS, key[1], key[0]))
+            self._copies.saw(await self._kube.get(ALLOCATIONS, key[1], key[0]))
         except NotFound:
             self._copies.forget(key)
             await asyncio.sleep(0.1)  # the informer tells of the deletion

@@ -1,6 +1,7 @@
 """Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from bursar_kube.client import Kube
 from bursar_kube.informer import EventType
@@ -8,10 +9,9 @@ from bursar_kube.resources import ALLOCATIONS
 from bursar_operator.domain.rows import Obj, Row, row_of, version
 from bursar_operator.informers import Informers
 
+GONE_MAXIMUM: Final = 10_000
 Key = tuple[str, str]
 """Namespace and name."""
-Departed = tuple[str, str, str]
-"""UID, namespace and name of an allocation that is gone."""
 
 
 class Copies:
@@ -28,6 +28,7 @@ class Copies:
         self._own: dict[Key, Obj] = {}
         self._keys: dict[str, Key] = {}
         self._rows: dict[str, Row] = {}
+        self._gone: dict[str, None] = {}  # the latest: an answer that comes late must not bring them back
         self._subscribed = False
 
     async def start(self) -> None:
@@ -47,8 +48,7 @@ class Copies:
         """Every allocation as the API server holds it after this call began; the copies are at least as new then."""
         listed = await self._kube.list(ALLOCATIONS)
         for obj in listed:
-            obj["metadata"].pop("managedFields", None)
-            self.adopt(obj)
+            self.saw(obj)
         return [row_of(obj) for obj in listed]
 
     def keys(self) -> list[Key]:
@@ -80,14 +80,21 @@ class Copies:
             row = self._rows[uid] = row_of(obj)
         return row
 
-    def adopt(self, obj: Obj) -> None:
-        """Take in what a write or a read gave, unless a newer copy is there."""
+    def saw(self, obj: Obj) -> None:
+        """Take in what a read gave. It has to be looked at: the informer's event of the same version tells nothing new."""
+        if self.adopt(obj):
+            self._changed(_key(obj))
+
+    def adopt(self, obj: Obj) -> bool:
+        """Take in what a write gave, unless a newer copy is there; whether it was taken."""
         obj["metadata"].pop("managedFields", None)
         key = _key(obj)
         present = self.get(key)
-        if present is None or version(obj) > version(present):
-            self._own[key] = obj
-            self._keys[obj["metadata"]["uid"]] = key
+        if obj["metadata"]["uid"] in self._gone or (present is not None and version(obj) <= version(present)):
+            return False
+        self._own[key] = obj
+        self._keys[obj["metadata"]["uid"]] = key
+        return True
 
     def forget(self, key: Key) -> None:
         """The object is not there: drop the copy of what this process wrote."""
@@ -117,6 +124,9 @@ class Copies:
             del self._own[_key(obj)]
         self._keys.pop(uid, None)
         self._rows.pop(uid, None)
+        self._gone[uid] = None
+        if len(self._gone) > GONE_MAXIMUM:
+            del self._gone[next(iter(self._gone))]
         self._departed(obj)
 
 
