@@ -13,13 +13,24 @@ from bursar_client.sdk import BursarClient
 Obj = dict[str, Any]
 
 
+class ManifestLoader(yaml.SafeLoader):
+    """Leaves times as the text that they are in JSON."""
+
+
+ManifestLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def manifests(paths: list[str]) -> list[Obj]:
     """Every document of the files and folders, in order; `-` is standard input."""
-    found: list[Obj] = []
-    for path in paths:
-        for text in _texts(path):
-            found += [document for document in yaml.safe_load_all(text) if document]
-    return found
+    return [document for path in paths for text in _texts(path) for document in documents(text)]
+
+
+def documents(text: str) -> list[Obj]:
+    """The documents of one text."""
+    return [document for document in yaml.load_all(text, Loader=ManifestLoader) if document]
 
 
 def _texts(path: str) -> list[str]:
@@ -42,12 +53,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Apply manifests through the gateway with your own rights."""
         try:
-            documents = manifests(files)
+            given = manifests(files)
         except (OSError, yaml.YAMLError) as error:
             fail(f"can't read {', '.join(files)}: {error}", 2)
 
         async def work(client: BursarClient) -> None:
-            for document in documents:
+            for document in given:
                 applied = await client.apply(document, dry_run=dry_run)
                 meta = applied["metadata"]
                 place = f"{meta['namespace']}/" if meta.get("namespace") else ""
