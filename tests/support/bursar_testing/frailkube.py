@@ -1,7 +1,7 @@
 """Clients of the API server that stop answering: as a paused process does, or one that dies beside a certain write."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from bursar_kube.client import Events, Kube
@@ -23,7 +23,7 @@ class PausedKube(Kube):
         await self.running.wait()
         return await super().raw(method, path, body, **settings)
 
-    async def watch(self, rt: ResourceType, namespace: str | None = None, **settings: Any) -> AsyncIterator[Events]:
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **settings: Any) -> AsyncGenerator[Events, None]:
         """Events, held back while this process is paused."""
         async for events in super().watch(rt, namespace, **settings):
             await self.running.wait()
