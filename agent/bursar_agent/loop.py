@@ -57,6 +57,11 @@ class Agent:
         self._fetch_all = False
         self._readiness_at: float | None = None
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another session holds the cluster, so that this one writes nothing."""
+        return self._fenced
+
     async def run(self) -> None:
         """Work until cancelled."""
         log.info("agent starts", cluster=self._settings.cluster, session=self.session, scheduler=self._settings.scheduler)

@@ -73,12 +73,18 @@ def agent_settings(
 
 async def enrol(stack: Stack, settings: AgentSettings) -> None:
     """Enrol with a token, the test being the operator."""
+    await enrol_with(stack, settings, stack.token(settings.cluster), decide=True)
+
+
+async def enrol_with(stack: Stack, settings: AgentSettings, token: str, *, decide: bool) -> None:
+    """Enrol with any token; ``decide``: whether it will come as far as the operator."""
     gateway = Gateway(settings.gateway, settings.gateway_ca)
-    deciding = asyncio.create_task(stack.decide())
+    deciding = asyncio.create_task(stack.decide()) if decide else None
     try:
-        await enrolment.enrol(gateway, settings.state_directory, settings.cluster, stack.token(settings.cluster))
+        await enrolment.enrol(gateway, settings.state_directory, settings.cluster, token)
     finally:
-        await deciding
+        if deciding is not None:
+            await deciding
         await gateway.close()
 
 
