@@ -171,7 +171,8 @@ class SimulatedScheduler:
         """Complete up to now, always."""
         now = self.machine.now
         jobs = [_use(attempt, now) for attempt in self.machine.overlapping(since)]
-        return UsageRead(now, since, jobs, now, self._trace.skipped)
+        # Skipped lines of the log never became jobs of this machine: nothing of them is missing in its records.
+        return UsageRead(now, since, jobs, now)
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
         """Write, start what may start now, read back."""
@@ -204,7 +205,9 @@ class SimulatedScheduler:
 
     def write_status(self) -> None:
         """Write `status.json`."""
-        store.write_status(self._status, status(self.machine, self.missing_associations()))
+        store.write_status(
+            self._status, {**status(self.machine, self.missing_associations()), "skipped": self._trace.skipped}
+        )
 
 
 def _carry_out(machine: Machine, root: str, changes: Iterable[AccountChange], tracked: Sequence[str]) -> None:

@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from bursar_agent import swf
 from bursar_agent.schedulers.simulator.jobs import Job
 from bursar_agent.schedulers.simulator.settings import SimulatorSettings, read_users
+
+LOGGER = structlog.get_logger(__name__)
 
 
 class BadTrace(ValueError):
@@ -34,7 +38,7 @@ def load(settings: SimulatorSettings) -> Trace:
     """The log of the settings; empty where there is none."""
     if settings.log is None:
         return EMPTY
-    log = swf.read(settings.log)
+    log = swf.read(settings.log, lambda fault: LOGGER.warning("a line of the job log is skipped", reason=str(fault)))
     users = read_users(settings.users_table) if settings.users_table else None
     bookable = [job for job in log.jobs if job.bookable]
     unique = len({job.number for job in bookable}) == len(bookable)
