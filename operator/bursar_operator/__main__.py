@@ -2,15 +2,13 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Sequence
 
-import structlog
-
 from bursar_crds.extras import require
 from bursar_operator import settings
+from bursar_operator.logs import log_to_stderr
 from bursar_operator.settings import PREFIX, BadSetting, OperatorSettings
 
 USAGE_ERROR = 2
@@ -36,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         loaded = settings.load(os.environ)
     except BadSetting as error:
         _fail(str(error), USAGE_ERROR)
-    _log_to_stderr(loaded.log_level)
+    log_to_stderr(loaded.log_level)
     _run(loaded)
 
 
@@ -60,26 +58,6 @@ def _run(loaded: OperatorSettings) -> None:
 def _fail(message: str, status: int) -> None:
     sys.stderr.write(f"bursar-operator: {message}\n")
     sys.exit(status)
-
-
-def _log_to_stderr(level: str) -> None:
-    from bursar_operator.handlers import NotWaiting
-
-    number = logging.getLevelNamesMapping()[level]
-    logging.basicConfig(stream=sys.stderr, level=number, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    for noisy in ("aiosqlite", "alembic", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
-    logging.getLogger("kopf.objects").addFilter(NotWaiting())
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def _settings_help() -> str:

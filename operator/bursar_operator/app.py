@@ -1,13 +1,14 @@
 """The operator put together: lead, read everything, then let each part run until the term is over."""
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
+from importlib import import_module
 from typing import Any, Final
 
-import kopf
 import structlog
 
 from bursar_domain.keys import Signer
@@ -16,7 +17,7 @@ from bursar_kube.lease import Leadership
 from bursar_kube.resources import QUOTAPOOLS
 from bursar_ledger.errors import StaleEpoch
 from bursar_ledger.ledger import Ledger
-from bursar_operator import handlers, signing
+from bursar_operator import signing
 from bursar_operator.allocation import Grants
 from bursar_operator.books import Books
 from bursar_operator.certificates import Certificates, utc_now
@@ -52,11 +53,14 @@ class Operator:
         self._health = Health(self._metrics.registry)
         self._stop = asyncio.Event()
         self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._kopf: asyncio.Task[Any] | None = None
         for part in (LEADERSHIP, RECOVERY, HANDLERS):
             self._health.missing(part, "has not begun")
 
     async def run(self) -> None:
         """Everything from the first look at the Lease to its release."""
+        # Kopf takes long to import; meanwhile the Lease is taken and objects arrive.
+        self._kopf = asyncio.create_task(asyncio.to_thread(import_module, "bursar_operator.handlers"), name="import")
         signer = signing.load_or_create(self._settings.signing_key_file)
         self._listen_for_signals()
         async with AsyncExitStack() as stack:
@@ -88,6 +92,7 @@ class Operator:
         self._begin("desired state", parts.desired.run())
         self._begin("feed", parts.feed.run())
         await parts.grants.start()
+        gc.freeze()  # what was read stays: the collector need not walk it again and again, nor at the end
         self._health.ready(RECOVERY)
         self._begin("projects", parts.projects.run())
         self._begin("memberships", parts.memberships.run())
@@ -96,12 +101,13 @@ class Operator:
         await self._run_kopf(parts)
 
     async def _run_kopf(self, parts: "Parts") -> None:
+        if self._kopf is not None:
+            await self._kopf
+        from bursar_operator import handlers
+
         ready = asyncio.Event()
         registry = handlers.registry(parts.projects, parts.clusters, self._settings.kubeconfig)
-        coroutine = kopf.operator(
-            registry=registry, settings=handlers.settings(), standalone=True, clusterwide=True, ready_flag=ready
-        )
-        kopf_task = self._begin("kopf", coroutine)
+        kopf_task = self._begin("kopf", handlers.operate(registry, ready))
         await ready.wait()
         self._listen_for_signals()  # Kopf took the signals; it ends with the rest, not before
         self._health.ready(HANDLERS)
@@ -140,13 +146,18 @@ class Operator:
         raise RuntimeError(f"the part {name} ended by itself")
 
     async def _end_parts(self) -> None:
+        LOG.info("stopping")
         for task in self._tasks:
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         for task in self._tasks:
-            if task.done() and not task.cancelled():
+            if not task.done():
+                LOG.debug("still ending", part=self._tasks[task])
+            elif not task.cancelled():
                 task.exception()
+        LOG.debug("parts ended")
+        gc.freeze()
 
     def _listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()

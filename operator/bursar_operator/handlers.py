@@ -1,7 +1,8 @@
 """Kopf: runs the process and its finalizers, and says which Project or Cluster changed. The work is done elsewhere."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -55,6 +56,11 @@ def _handle(made: kopf.OperatorRegistry, plural: str, controller: Controller) ->
             raise kopf.TemporaryError(waiting, delay=AGAIN_SECONDS)
 
 
+def operate(made: kopf.OperatorRegistry, ready: asyncio.Event) -> Coroutine[Any, Any, None]:
+    """Kopf at work; `ready` is set once it watches."""
+    return kopf.operator(registry=made, settings=settings(), standalone=True, clusterwide=True, ready_flag=ready)
+
+
 def settings() -> kopf.OperatorSettings:
     """Kopf's settings: leadership comes from the Lease, progress is kept in the status, nothing waits for ever."""
     made = kopf.OperatorSettings()
@@ -101,14 +107,6 @@ def _connection(kubeconfig: Path) -> kopf.ConnectionInfo:
         private_key_path=user.get("client-key"),
         private_key_data=user.get("client-key-data"),
     )
-
-
-class NotWaiting(logging.Filter):
-    """Drops Kopf's error lines about handlers that only wait: the object's conditions say what for."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is kept."""
-        return "failed temporarily" not in record.getMessage()
 
 
 def _named(document: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
