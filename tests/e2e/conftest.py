@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from bursar_client import BursarClient, Connection
+from bursar_kube.client import Kube
 from bursar_local import supervisor
 from bursar_local.demo.kube import Kubectl
 from bursar_local.endpoints import Endpoints
 from bursar_testing import manifests as make
+from bursar_testing.site import Site
 
 
 @pytest.fixture(scope="session")
@@ -64,3 +66,11 @@ async def site(admin: Kubectl) -> str:
     assert code == 0, text
     await admin.wait("Ready", "projects.bursar.dev")
     return "toy"
+
+
+@pytest.fixture(scope="session")
+async def people(stack: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """What people do with the session's stack."""
+    kube = await Kube.connect(str(stack.kubeconfig))
+    yield Site(stack, tmp_path_factory.mktemp("people"), kube)
+    await kube.close()
