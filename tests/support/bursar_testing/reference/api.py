@@ -12,11 +12,9 @@ from bursar_domain.wire import EnrolRequest, Hello, StatusReport, UsageReport
 from bursar_testing.reference.markdown import code, page, sentence, table
 from bursar_testing.reference.schemas import Schema, bounds_of, name_of, references, type_of
 
-INTRODUCTION: Final = (
-    "The gateway serves this API over HTTPS; `GET /openapi.json` is the same for machines. People send `Authorization: Bearer TOKEN` "
-    "with a token of the site's issuer. They see what their Kubernetes rights show them, and writes go to the API server with that "
-    "very token."
-)
+INTRODUCTION: Final = """The gateway serves this API over HTTPS; `GET /openapi.json` is the same for machines. People send
+`Authorization: Bearer TOKEN` with a token of the site's issuer. They see what their Kubernetes rights show them, and writes
+go to the API server with that very token."""
 ANSWERS: Final = """## Answers
 
 A listing answers `{"items": [...], "continue": CURSOR}`; `continue` is absent on the last page. One object answers with its
@@ -36,9 +34,10 @@ A refusal is a problem document (RFC 9457, `application/problem+json`): `status`
 | 413 | the body is too large |
 | 422 | a field does not fit |
 | 429, 503 | try again after `Retry-After` seconds |"""
-AGENTS: Final = """Agents sign every call but enrolment: `Authorization: Bearer JWT`, EdDSA with the agent's own key, with the claims `iss`
-(the Cluster), `aud` (`bursar-agents`), `iat`, `exp` (60 seconds at most), `jti` (used once), `sid` (the session), `bsh` (SHA-256
-of the body in hex) and `req` (method and path with query). Bodies may be packed with gzip; unpacked they have at most 1 MiB.
+AGENTS: Final = """Agents sign every call but enrolment: `Authorization: Bearer JWT`, EdDSA with the agent's own key, with the
+claims `iss` (the Cluster), `aud` (`bursar-agents`), `iat`, `exp` (60 seconds at most), `jti` (used once), `sid` (the session),
+`bsh` (SHA-256 of the body in hex) and `req` (method and path with query). Bodies may be packed with gzip; unpacked they have at
+most 1 MiB.
 Every answer carries the server's clock in the header `Bursar-Clock`. Times are epoch seconds."""
 TAGS: Final = ("clusters", "allocations", "usage", "me", "agents", "health")
 # The agents' bodies are read by hand, after their signature was checked: the OpenAPI document does not know them.

@@ -17,8 +17,8 @@ from bursar_client.__main__ import COMMANDS, build
 from bursar_testing.reference.markdown import code, page, sentence, table
 
 INTRODUCTION: Final = (
-    "`bursar` is for people, `bursar-agent` for the host of a scheduler, the others are the processes of a deployment. Each command "
-    "prints its help with `--help`."
+    "`bursar` is for people, `bursar-agent` for the host of a scheduler, the others are the processes of a deployment.\n"
+    "Each command prints its help with `--help`."
 )
 WIDTH: Final = 110
 
@@ -74,9 +74,10 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     return {name: make() for name, make in found.items()}
 
 
-def commands() -> list[Command]:
+@functools.cache
+def commands() -> tuple[Command, ...]:
     """Every command of every application."""
-    return [command for name, app in applications().items() for command in _walk((name,), get_command(app))]
+    return tuple(command for name, app in applications().items() for command in _walk((name,), get_command(app)))
 
 
 def _walk(path: tuple[str, ...], command: Any) -> Iterator[Command]:
@@ -91,7 +92,7 @@ def _parameter(parameter: Any) -> Parameter:
     is_option = parameter.param_type_name == "option"
     flag = is_option and parameter.is_flag
     return Parameter(
-        names=tuple((*parameter.opts, *parameter.secondary_opts)),
+        names=(*parameter.opts, *parameter.secondary_opts),
         is_option=is_option,
         takes_value=not flag,
         required=parameter.required,

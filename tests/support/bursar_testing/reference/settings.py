@@ -17,8 +17,8 @@ from bursar_testing.reference.schemas import Schema, bounds_of, type_of
 from bursar_webhooks.settings import WebhookSettings
 
 INTRODUCTION: Final = (
-    "Each part reads its settings once, at its start. It refuses to start on a setting that is missing, unknown or unusable, and "
-    "names it. The local stack sets all of them by itself."
+    "Each part reads its settings once, at its start. It refuses to start on a setting that is missing, unknown or unusable,\n"
+    "and names it. The local stack sets all of them by itself."
 )
 CLIENT: Final[Mapping[str, str]] = {
     "BURSAR_GATEWAY": "Address of the gateway, such as `https://bursar.example.org`. Default: the local stack's.",
@@ -26,8 +26,8 @@ CLIENT: Final[Mapping[str, str]] = {
     "BURSAR_TOKEN": "Token of the site's issuer; needed where `BURSAR_GATEWAY` is set.",
     "BURSAR_TOKEN_FILE": "File that holds the token instead.",
     "BURSAR_DIR": "Folder of the local stack. Default: `build/local`.",
-    "BURSAR_CACHE": "Where built and downloaded parts of the local stack are kept. Default: `$XDG_CACHE_HOME/bursar`, else `~/.cache/bursar`.",
-    "KUBECONFIG": "Kubeconfig for `bursar up` and `bursar clusters enrol`, and for a part that was given none and runs outside a cluster.",
+    "BURSAR_CACHE": "What the local stack builds once. Default: `$XDG_CACHE_HOME/bursar`, else `~/.cache/bursar`.",
+    "KUBECONFIG": "Kubeconfig for `bursar up`, `bursar clusters enrol`, and a part outside a cluster that was given none.",
 }
 
 

@@ -12,8 +12,8 @@ from bursar_testing.reference.markdown import code, page, sentence, table
 from bursar_testing.samples import load_sample
 
 INTRODUCTION: Final = (
-    "The schema holds every field of the design, so that manifests will not have to change. What is not built yet is refused at "
-    "`kubectl apply` with the reason `NotYetSupported`; it is never accepted and then ignored."
+    "The schema holds every field of the design, so that manifests will not have to change. What is not built yet is refused\n"
+    "at `kubectl apply` with the reason `NotYetSupported`; it is never accepted and then ignored."
 )
 
 
