@@ -90,22 +90,49 @@ def test_usage_factors_are_thousandths() -> None:
     assert records.parse_factors("normal|1.000000\nfree|0.000000\nhalf|0.500000\n") == {"normal": 1000, "free": 0, "half": 500}
 
 
-@pytest.mark.parametrize("text", ["", "p1||bursar||||||bursar:x\n"])
-def test_a_listing_without_the_root_account_is_no_answer(text: str) -> None:
-    with pytest.raises(SchedulerUnavailable, match="root account"):
-        associations.parse_accounts(text)
+@pytest.mark.parametrize("text", ["", "p1||||||", "root|||||||", "root||||||\np1||cpu=x||||"])
+def test_a_listing_without_the_root_account_or_of_another_form_is_no_answer(text: str) -> None:
+    with pytest.raises(SchedulerUnavailable):
+        associations.parse_accounts(text, {})
 
 
-@pytest.mark.parametrize("text", ["", "alpha|p1||cpu=1|cpu=0|cpu=0", "beta|root||||", "alpha|root|||", "alpha|root||cpu=x||"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "alpha|p1||cpu=1|cpu=0|cpu=0",
+        "beta|root||||",
+        "alpha|root|||",
+        "alpha|root||cpu=x||",
+        "alpha|root||||\nalpha|  deep||||",
+    ],
+)
 def test_shares_of_another_cluster_or_form_are_no_answer(text: str) -> None:
     with pytest.raises(SchedulerUnavailable):
         associations.parse_shares(text, "alpha")
 
 
+def test_indentation_is_the_tree() -> None:
+    lines = ["root||||", " bursar||||", "  p1||cpu=5|cpu=3|cpu=1", "   p1|alice|||", "  p2||||", " other||||"]
+    shares = associations.parse_shares("\n".join(f"alpha|{line}" for line in lines), "alpha")
+    assert {name: share.parent for name, share in shares.items()} == {
+        "root": "",
+        "bursar": "root",
+        "p1": "bursar",
+        "p2": "bursar",
+        "other": "root",
+    }
+    assert shares["p1"].limits == {"cpu": 5}
+
+
 def test_a_description_may_hold_anything() -> None:
-    rows = associations.parse_accounts("root||||||||d\nodd||root||||||a|b|bursar:x\nrest of a line\nodd|al|||||0||a|b\n")
-    assert rows["odd"].description == "a|b|bursar:x"
-    assert rows["odd"].blocked == {"al"}
+    descriptions = associations.parse_descriptions("root|d\nodd|a|b|bursar:x\nrest of a line\nours|bursar:y\n")
+    assert descriptions == {"root": "d", "odd": "a|b|bursar:x", "ours": "bursar:y"}
+
+
+def test_a_user_who_may_not_submit_is_no_member() -> None:
+    rows = associations.parse_accounts("root||||||\np1||||||\np1|al||||0|\np1|bo|||||\n", {"p1": "bursar:y"})
+    assert (rows["p1"].members, rows["p1"].blocked, rows["p1"].description) == ({"bo"}, {"al"}, "bursar:y")
 
 
 LISTING = "4|COMPLETED|1000|1500\n5|RUNNING|900|9999\n6|RUNNING|995|9999\n7|PENDING|N/A|N/A\n8|PENDING|2000|3000\n"

@@ -72,6 +72,8 @@ def test_a_user_stands_in_one_command_of_a_stage() -> None:
 def test_many_members_are_added_in_bounded_pieces() -> None:
     joins = plan([new("a", {}, *(f"u{number}" for number in range(25)))], names_per_call=10)[1]
     assert len(joins) == 3
+    joins = plan([new(f"p-{number}", {}, "alice") for number in range(25)], names_per_call=10)[1]
+    assert len(joins) == 3
 
 
 def test_leaving_stops_and_returning_opens_an_association_and_nothing_is_deleted() -> None:

@@ -1,4 +1,4 @@
-"""What the database and slurmctld say about accounts: strict parsers of `sacctmgr list account withassoc` and `sshare`."""
+"""What the database and slurmctld say about accounts: strict parsers of `sacctmgr list` and `sshare`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,26 +8,24 @@ from bursar_agent.schedulers.base import AccountView, Reading, SchedulerUnavaila
 from bursar_agent.schedulers.slurm import names, tres
 from bursar_domain.wire import ClusterSettings
 
-# Description last: it is free text of other people and may hold the separator.
-ACCOUNT_FIELDS: Final = (
-    "Account",
-    "User",
-    "ParentName",
-    "GrpTRESRunMins",
-    "GrpTRES",
-    "GrpJobs",
-    "MaxSubmit",
-    "Partition",
-    "Description",
-)
+ASSOCIATION_FIELDS: Final = ("Account", "User", "GrpTRESRunMins", "GrpTRES", "GrpJobs", "MaxSubmit", "Partition")
 SHARE_FIELDS: Final = ("Cluster", "Account", "User", "GrpTRESMins", "GrpTRESRaw", "TRESRunMins")
 WIDE: Final = "%4000"
 
 
-def list_arguments(cluster: str) -> tuple[str, ...]:
-    """Arguments of sacctmgr for `parse_accounts`."""
-    columns = ",".join(f"{name}{WIDE}" for name in ACCOUNT_FIELDS)
-    return ("-nP", "list", "account", "withassoc", "where", f"cluster={cluster}", f"format={columns}")
+def association_arguments(cluster: str) -> tuple[str, ...]:
+    """Arguments of sacctmgr for `parse_accounts`.
+
+    Without limits of parents (`wopl`), since only what an association itself has is ours to compare; without their names
+    (`wopi`), which cost slurmdbd a join over the whole tree: sshare shows the tree too.
+    """
+    columns = ",".join(f"{name}{WIDE}" for name in ASSOCIATION_FIELDS)
+    return ("-nP", "list", "assoc", "wopl", "wopi", f"cluster={cluster}", f"format={columns}")
+
+
+def description_arguments() -> tuple[str, ...]:
+    """Arguments of sacctmgr for `parse_descriptions`; an account has one description on all clusters."""
+    return ("-nP", "list", "account", f"format=Account{WIDE},Description{WIDE}")
 
 
 def share_arguments() -> tuple[str, ...]:
@@ -40,7 +38,6 @@ class AccountRow:
     """One account in the database. A member whose submissions are stopped is `blocked`, not a member."""
 
     account: str
-    parent: str
     description: str
     run_minutes: Mapping[str, int]
     concurrent: Mapping[str, int]
@@ -51,71 +48,90 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class ShareRow:
-    """One account in slurmctld: limit in force, counter and running remainder, all in TRES-minutes."""
+    """One account in slurmctld: parent, limit in force, counter and running remainder, all in TRES-minutes."""
 
+    parent: str
     limits: Mapping[str, int]
     counters: Mapping[str, int]
     running: Mapping[str, int]
 
 
-def parse_accounts(text: str) -> dict[str, AccountRow]:
+NOT_SHOWN: Final = ShareRow("", {}, {}, {})
+
+
+def parse_descriptions(text: str) -> dict[str, str]:
+    """Descriptions are free text of other people: a line break in one makes lines that name no account of ours."""
+    pairs = (line.partition("|") for line in text.splitlines())
+    return {account: description for account, separator, description in pairs if separator}
+
+
+def parse_accounts(text: str, descriptions: Mapping[str, str]) -> dict[str, AccountRow]:
     """All accounts of the cluster; an answer without Slurm's root account is no answer."""
     rows: dict[str, AccountRow] = {}
     members: list[list[str]] = []
     for line in text.splitlines():
-        values = line.split("|", len(ACCOUNT_FIELDS) - 1)
-        if len(values) != len(ACCOUNT_FIELDS):
-            continue  # the rest of a description with a line break; ours never have one
+        values = line.split("|")
+        if len(values) != len(ASSOCIATION_FIELDS):
+            raise SchedulerUnavailable(f"sacctmgr's line {line!r} has {len(values)} fields, not {len(ASSOCIATION_FIELDS)}")
         if values[1]:
             members.append(values)
-        elif not values[7]:
-            rows[values[0]] = _account(values)
+        elif not values[6]:
+            rows[values[0]] = _account(values, descriptions.get(values[0], ""))
     if names.SLURM_ROOT not in rows:
         raise SchedulerUnavailable("sacctmgr listed no root account: the answer is not whole, or the cluster's name is wrong")
-    for account, user, _, _, _, _, max_submit, *_ in members:
+    for account, user, _, _, _, max_submit, _ in members:
         if (row := rows.get(account)) is not None:
             (row.blocked if max_submit == "0" else row.members).add(user)
     return rows
 
 
-def _account(values: list[str]) -> AccountRow:
-    account, _, parent, run_minutes, concurrent, jobs, _, _, description = values
+def _account(values: list[str], description: str) -> AccountRow:
+    account, _, run_minutes, concurrent, jobs, _, _ = values
     try:
-        return AccountRow(account, parent, description, tres.parse(run_minutes), tres.parse(concurrent), jobs == "0")
+        return AccountRow(account, description, tres.parse(run_minutes), tres.parse(concurrent), jobs == "0")
     except ValueError as error:
         raise SchedulerUnavailable(f"sacctmgr's row of account {account} can't be read: {error}") from error
 
 
 def parse_shares(text: str, cluster: str) -> dict[str, ShareRow]:
-    """Account rows of sshare, which indents names to show the tree; another cluster's answer is refused."""
+    """Account rows of sshare, which shows the tree by one space for each level; another cluster's answer is refused."""
     rows: dict[str, ShareRow] = {}
+    path: list[str] = []
     for line in text.splitlines():
-        values = [value.strip() for value in line.split("|")]
-        if len(values) != len(SHARE_FIELDS):
-            raise SchedulerUnavailable(f"sshare's line {line!r} has {len(values)} fields, not {len(SHARE_FIELDS)}")
-        name, account, user, *amounts = values
+        name, account, user, *amounts = _share_values(line)
         if name != cluster:
             raise SchedulerUnavailable(f"sshare answers for cluster {name}, not {cluster}: set SLURM_CONF to that of {cluster}")
         if user:
             continue
+        depth = len(account) - len(account.lstrip(" "))
+        path[depth:] = [account.strip()]
+        if len(path) != depth + 1:
+            raise SchedulerUnavailable(f"sshare shows account {account.strip()} below nothing: the answer is not whole")
         try:
-            rows[account] = ShareRow(*(tres.parse(amount) for amount in amounts))
+            rows[path[-1]] = ShareRow(path[-2] if depth else "", *(tres.parse(amount) for amount in amounts))
         except ValueError as error:
-            raise SchedulerUnavailable(f"sshare's row of account {account} can't be read: {error}") from error
+            raise SchedulerUnavailable(f"sshare's row of account {path[-1]} can't be read: {error}") from error
     if names.SLURM_ROOT not in rows:
         raise SchedulerUnavailable("sshare listed no root account: the answer is not whole")
     return rows
 
 
-def view(settings: ClusterSettings, row: AccountRow, share: ShareRow | None, rows: Mapping[str, AccountRow]) -> AccountView:
-    """One account as the agent sees it: limits as slurmctld has them, everything else as the database has it."""
-    share = share or ShareRow({}, {}, {})
+def _share_values(line: str) -> list[str]:
+    values = line.split("|")
+    if len(values) != len(SHARE_FIELDS):
+        raise SchedulerUnavailable(f"sshare's line {line!r} has {len(values)} fields, not {len(SHARE_FIELDS)}")
+    return [values[0].strip(), values[1].rstrip(), *(value.strip() for value in values[2:])]
+
+
+def view(settings: ClusterSettings, row: AccountRow, shares: Mapping[str, ShareRow]) -> AccountView:
+    """One account as the agent sees it: place and limits as slurmctld has them, everything else as the database has it."""
+    share = shares.get(row.account, NOT_SHOWN)
     tracked = {resource.trackable for resource in settings.resources}
     wanted = tracked | share.limits.keys() | row.run_minutes.keys() | row.concurrent.keys()
     return AccountView(
         account=row.account,
-        owned=names.is_mark(row.description) and _is_under(row, settings.root_account, rows),
-        parent=row.parent,
+        owned=names.is_mark(row.description) and _is_under(row.account, settings.root_account, shares),
+        parent=share.parent,
         readings={name: _reading(name, row, share) for name in sorted(wanted)},
         members=frozenset(row.members),
         held=row.held,
@@ -132,11 +148,10 @@ def _reading(name: str, row: AccountRow, share: ShareRow) -> Reading:
     )
 
 
-def _is_under(row: AccountRow, root_account: str, rows: Mapping[str, AccountRow]) -> bool:
-    parent, seen = row.parent, {row.account}
-    while parent and parent not in seen:
+def _is_under(account: str, root_account: str, shares: Mapping[str, ShareRow]) -> bool:
+    parent = shares.get(account, NOT_SHOWN).parent
+    while parent:
         if parent == root_account:
             return True
-        seen.add(parent)
-        parent = rows[parent].parent if parent in rows else ""
+        parent = shares[parent].parent
     return False

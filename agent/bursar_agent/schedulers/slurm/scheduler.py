@@ -80,7 +80,7 @@ class SlurmScheduler:
         return Readiness("slurm", version, CAPABILITIES, readiness.misses(settings, facts))
 
     async def observe(self, settings: ClusterSettings) -> Observation:
-        """All accounts of the cluster in two bulk reads; those that are not ours have `owned=False`."""
+        """All accounts of the cluster in three bulk reads at once; those that are not ours have `owned=False`."""
         return (await self._snapshot(settings)).observation
 
     async def usage(self, since: int) -> UsageRead:
@@ -146,12 +146,14 @@ class SlurmScheduler:
     async def _snapshot(self, settings: ClusterSettings) -> Snapshot:
         self._remember(settings)
         cluster, now = settings.scheduler_name, int(time.time())
-        listed, shared = await asyncio.gather(
-            self._commands.read("sacctmgr", *associations.list_arguments(cluster)),
+        listed, described, shared = await asyncio.gather(
+            self._commands.read("sacctmgr", *associations.association_arguments(cluster)),
+            self._commands.read("sacctmgr", *associations.description_arguments()),
             self._commands.read("sshare", *associations.share_arguments()),
         )
-        rows, shares = associations.parse_accounts(listed), associations.parse_shares(shared, cluster)
-        views = {name: associations.view(settings, row, shares.get(name), rows) for name, row in rows.items()}
+        rows = associations.parse_accounts(listed, associations.parse_descriptions(described))
+        shares = associations.parse_shares(shared, cluster)
+        views = {name: associations.view(settings, row, shares) for name, row in rows.items()}
         root = views.pop(settings.root_account, None)
         return Snapshot(Observation(now, views, root), rows)
 

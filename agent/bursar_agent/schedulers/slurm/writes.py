@@ -93,7 +93,7 @@ class _Planner:
         )
 
     def joins(self, changes: Iterable[AccountChange]) -> Stage:
-        """Each user stands in one group only: two calls at once for one new user would each make a default account."""
+        """One call adds every user given to every account given, so users with the same accounts go together."""
         joined: defaultdict[str, set[str]] = defaultdict(set)
         for change in changes:
             for user in change.add_members:
@@ -102,9 +102,10 @@ class _Planner:
         for user, accounts in sorted(joined.items()):
             groups[tuple(sorted(accounts))].append(user)
         return self._writes(
-            (("add", "user", *self._where(users), f"account={','.join(accounts)}"), accounts)
+            (("add", "user", *self._where(users), f"account={','.join(chunk)}"), chunk)
             for accounts, members in groups.items()
-            for users in self._chunks(members, self.names_per_call // len(accounts))
+            for chunk in self._chunks(accounts)
+            for users in self._chunks(members, self.names_per_call // len(chunk))
         )
 
     def returns(self, changes: Iterable[AccountChange], blocked: Mapping[str, frozenset[str]]) -> Stage:
