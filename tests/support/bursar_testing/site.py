@@ -17,7 +17,7 @@ from bursar_client import BursarClient, Connection
 from bursar_crds.names import FINALIZER
 from bursar_kube.client import Kube
 from bursar_kube.errors import NotFound
-from bursar_kube.resources import ALLOCATIONS, CLUSTERS, QUOTAPOOLS, ResourceType
+from bursar_kube.resources import ALLOCATIONS, CLUSTERS, PROJECTS, QUOTAPOOLS, ResourceType
 from bursar_local.demo import agents
 from bursar_local.demo.agents import Agent
 from bursar_local.endpoints import Endpoints
@@ -110,10 +110,10 @@ class Site:
         path = self.folder / f"{user}-{uuid4().hex[:6]}.kubeconfig"
         return await asyncio.to_thread(write_kubeconfig, path, entry, user, token_user(token))
 
-    async def bursar(self, *arguments: str, stdin: str | None = None) -> Ran:
-        """The command line client against this stack."""
-        directory = () if arguments[0] == "explain" else ("--dir", str(self.endpoints.directory))
-        return await self.run(sys.executable, "-P", "-m", "bursar_client", *arguments, *directory, stdin=stdin)
+    async def bursar(self, *arguments: str, stdin: str | None = None, directory: Path | None = None) -> Ran:
+        """The command line client against this stack, or against what another directory holds."""
+        where = () if arguments[0] == "explain" else ("--dir", str(directory or self.endpoints.directory))
+        return await self.run(sys.executable, "-P", "-m", "bursar_client", *arguments, *where, stdin=stdin)
 
     def client(self, user: str) -> BursarClient:
         """The typed client as a development user."""
@@ -174,6 +174,10 @@ class Site:
     async def until_allocation(self, project: str, name: str, wanted: str, status: str = "True", reason: str = "") -> Obj:
         """An allocation once a condition has the status."""
         return await self.until_condition(ALLOCATIONS, name, f"project-{project}", wanted, status, reason)
+
+    async def until_project(self, name: str) -> Obj:
+        """A project once it is ready."""
+        return await self.until_condition(PROJECTS, name, None, "Ready")
 
     async def until_gone(self, kind: ResourceType, name: str, namespace: str | None = None) -> None:
         """Wait until there is no such object."""
