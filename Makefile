@@ -29,6 +29,7 @@ lock: $(STAMP) ## Pin every dependency anew, with hashes and no index address
 
 generate: $(STAMP) ## Write the CRDs and the reference pages from the models
 	@$(BIN)/python -m bursar_crds.generate
+	@PYTHONPATH=tests/support $(BIN)/python -m bursar_testing.reference
 
 format: $(STAMP) ## Format and mend what ruff can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix --quiet .
@@ -39,6 +40,7 @@ check: $(STAMP) ## Format, lint, types, import arrows, generated files: fast, an
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/python -m bursar_crds.generate --check
+	@PYTHONPATH=tests/support $(BIN)/python -m bursar_testing.reference --check
 
 controlplane: $(STAMP) ## Build the local control plane (about four minutes the first time, then cached)
 	@$(BIN)/python -m bursar_local build
