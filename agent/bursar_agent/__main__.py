@@ -103,9 +103,11 @@ def run(config: Config) -> None:
     directory = settings.state_directory
 
     async def work() -> None:
-        await Agent(settings, identity.load(directory, settings.cluster), plugins.connect(settings)).run()
+        known = identity.load(directory, settings.cluster)
+        await Agent(settings, known, plugins.connect(settings)).run()
 
     try:
+        plugins.validated(plugins.find(settings.scheduler), settings)
         with files.locked(directory):
             _run(work())
     except BadSetting as error:

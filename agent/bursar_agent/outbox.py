@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bursar_agent.usagebook import UsageBook
+from bursar_domain.buckets import SlotKey
 from bursar_domain.wire import AccountState, Brake, Miss, SlotReport, StatusReport, UsageReport
 
 ACCOUNTS_PER_PAGE = 1000
@@ -109,24 +110,25 @@ class Outbox:
 
 def usage_pages(book: UsageBook, session: str) -> Iterator[tuple[UsageReport, Sequence[SlotReport]]]:
     """Unsent slots, oldest version first, in pages; the watermark goes with the last one."""
-    slots = sorted(book.unsent.values(), key=lambda slot: (slot.seq, slot.hour, slot.account))
-    pages = list(_cut(slots)) or [[]]
-    if not slots and book.watermark == book.sent_watermark:
+    if not book.unsent and book.watermark == book.sent_watermark:
         return
+    keys = sorted(book.unsent, key=lambda key: (book.unsent[key].seq, key.hour, key.account))
+    pages, complete = list(_cut(book, keys)) or [[]], book.watermark
     for number, page in enumerate(pages, 1):
-        watermark = book.watermark if number == len(pages) else None
-        yield UsageReport(report_id=uuid.uuid4().hex, session=session, slots=tuple(page), watermark=watermark), page
+        watermark = complete if number == len(pages) else None
+        slots = tuple(book.report(key) for key in page if key in book.unsent)
+        yield UsageReport(report_id=uuid.uuid4().hex, session=session, slots=slots, watermark=watermark), slots
 
 
-def _cut(slots: Sequence[SlotReport]) -> Iterator[list[SlotReport]]:
-    page: list[SlotReport] = []
+def _cut(book: UsageBook, keys: Sequence[SlotKey]) -> Iterator[list[SlotKey]]:
+    page: list[SlotKey] = []
     size = 0
-    for slot in slots:
-        cost = SLOT_BYTES + ROW_BYTES * len(slot.rows) + 2 * sum(len(row.user) + len(row.resource) for row in slot.rows)
+    for key in keys:
+        cost = SLOT_BYTES + sum(ROW_BYTES + len(row.user) + len(row.resource) for row in book.unsent[key].rows)
         if page and size + cost > PAGE_BYTES:
             yield page
             page, size = [], 0
-        page.append(slot)
+        page.append(key)
         size += cost
     if page:
         yield page

@@ -7,28 +7,31 @@ sent. In memory remain the charged quarters, a fingerprint per slot, and the slo
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from bursar_agent.files import append_durably, read_lines, replace
-from bursar_domain.buckets import Amounts, RowKey, SlotKey
-from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.buckets import NOTHING, QUARTERS, Amounts, Quarters, RowKey, SlotKey
+from bursar_domain.units import QUARTER
 from bursar_domain.wire import SlotReport, UsageRow
 
 Rows = Mapping[RowKey, Amounts]
-Quarters = dict[int, int]
 _FIRST = -(2**62)
 COMPACT_LINES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What is kept of a slot that was counted."""
+class Version(NamedTuple):
+    """A slot as it was counted by the read of number ``seq``."""
 
     seq: int
+    rows: Rows
+
+
+class _Seen(NamedTuple):
+    """What is kept of a slot that was counted."""
+
     fingerprint: int
     allocated: int
 
@@ -44,15 +47,18 @@ class UsageBook:
         self.watermark: int | None = None
         self.covered_from: int | None = None
         self.sent_watermark: int | None = None
-        self.unsent: dict[SlotKey, SlotReport] = {}
+        self.unsent: dict[SlotKey, Version] = {}
         self._seen: dict[SlotKey, _Seen] = {}
         self._hours: defaultdict[int, set[str]] = defaultdict(set)
-        self._charged: defaultdict[str, defaultdict[str, Quarters]] = defaultdict(lambda: defaultdict(dict))
+        self._charged: defaultdict[str, defaultdict[str, dict[int, Quarters]]] = defaultdict(lambda: defaultdict(dict))
         self._segments: dict[str, tuple[tuple[int, ...], dict[str, list[int]]]] = {}
         self._load()
 
-    def record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None) -> list[SlotReport]:
-        """Count a read that covers every hour from ``since`` (a full hour) on: slots replace, absent ones are emptied."""
+    def record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None) -> int:
+        """Count a read that covers every hour from ``since`` (a full hour) on; how many slots changed.
+
+        Slots replace what was counted; those that are absent now are emptied.
+        """
         stale = {SlotKey(account, hour) for hour in self._later_hours(since) for account in self._hours[hour]}
         wanted: dict[SlotKey, Rows] = {key: {} for key in stale}
         wanted |= {key: rows for key, rows in slots.items() if key.hour >= since}
@@ -60,22 +66,21 @@ class UsageBook:
         new_watermark = max(filter(None, (self.watermark, watermark)), default=None)
         covered = since if self.covered_from is None else min(self.covered_from, since)
         if not changed and new_watermark == self.watermark and covered == self.covered_from:
-            return []
+            return 0
         self.seq += 1
-        reports = [_report(key, rows, self.epoch, self.seq) for key, rows in sorted(changed.items())]
         line = {
             "kind": "read",
             "epoch": self.epoch,
             "seq": self.seq,
             "watermark": new_watermark,
             "from": covered,
-            "slots": [report.model_dump(mode="json") for report in reports],
+            "slots": [_dump(key, Version(self.seq, rows)) for key, rows in changed.items()],
         }
         append_durably(self._path, [line])
         self.watermark, self.covered_from = new_watermark, covered
-        for report in reports:
-            self._take(report)
-        return reports
+        for key, rows in changed.items():
+            self._take(key, Version(self.seq, rows))
+        return len(changed)
 
     def begin(self, now: int) -> None:
         """There is no account of ours yet, so there is no use before ``now``: nothing older is ever read."""
@@ -111,56 +116,65 @@ class UsageBook:
 
     def _sum_up(self, account: str, boundaries: tuple[int, ...]) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
-        for resource, quarters in self._charged.get(account, {}).items():
+        for resource, hours in self._charged.get(account, {}).items():
             sums = found[resource] = [0] * (len(boundaries) + 1)
-            for at, amount in quarters.items():
-                sums[bisect_right(boundaries, at)] += amount
+            for hour, amounts in hours.items():
+                for index, amount in enumerate(amounts):
+                    sums[bisect_right(boundaries, hour + index * QUARTER)] += amount
         return found
 
-    def _take(self, report: SlotReport) -> None:
+    def _take(self, key: SlotKey, version: Version) -> None:
         """Put a slot in the place of what was counted for it."""
-        key = SlotKey(report.account, report.hour)
-        rows = {RowKey(row.user, row.resource): Amounts(row.allocated, row.refunded) for row in report.rows}
-        self._charge(key, rows)
-        allocated = sum(sum(amounts.allocated) for amounts in rows.values())
-        self._seen[key] = _Seen(report.seq, _fingerprint(rows), allocated)
+        self._charge(key, version.rows)
+        allocated = sum(sum(amounts.allocated) for amounts in version.rows.values())
+        self._seen[key] = _Seen(_fingerprint(version.rows), allocated)
         self._hours[key.hour].add(key.account)
-        self.unsent[key] = report
+        self.unsent[key] = version
 
     def _charge(self, key: SlotKey, rows: Rows) -> None:
-        after: defaultdict[tuple[str, int], int] = defaultdict(int)
+        """Replace the four quarters of each resource, and keep the sums that the plan asks for in step."""
+        after: dict[str, Quarters] = {}
         for row, amounts in rows.items():
-            for index, (allocated, refunded) in enumerate(zip(amounts.allocated, amounts.refunded, strict=True)):
-                after[row.resource, key.hour + index * QUARTER] += allocated - refunded
+            have = after.get(row.resource, NOTHING)
+            after[row.resource] = _added(have, amounts)
         charged = self._charged[key.account]
-        hour = range(key.hour, key.hour + HOUR, QUARTER)
-        before = {(name, at): quarters[at] for name, quarters in charged.items() for at in hour if at in quarters}
-        for name, at in {*before, *after}:
-            self._move(key.account, name, at, before.get((name, at), 0), after.get((name, at), 0))
+        for name in {*after, *(name for name, hours in charged.items() if key.hour in hours)}:
+            before, now = charged[name].get(key.hour, NOTHING), after.get(name, NOTHING)
+            if any(now):
+                charged[name][key.hour] = now
+            else:
+                charged[name].pop(key.hour, None)
+            if key.account in self._segments and before != now:
+                self._shift(key, name, before, now)
 
-    def _move(self, account: str, resource: str, at: int, before: int, after: int) -> None:
-        if after:
-            self._charged[account][resource][at] = after
-        else:
-            self._charged[account][resource].pop(at, None)
-        cached = self._segments.get(account)
-        if cached and before != after:
-            boundaries, sums = cached
-            sums.setdefault(resource, [0] * (len(boundaries) + 1))[bisect_right(boundaries, at)] += after - before
+    def _shift(self, key: SlotKey, resource: str, before: Quarters, now: Quarters) -> None:
+        boundaries, sums = self._segments[key.account]
+        segments = sums.setdefault(resource, [0] * (len(boundaries) + 1))
+        for index in range(QUARTERS):
+            segments[bisect_right(boundaries, key.hour + index * QUARTER)] += now[index] - before[index]
 
     # What is to be sent
 
+    def report(self, key: SlotKey) -> SlotReport:
+        """An unsent slot as it is sent."""
+        version = self.unsent[key]
+        rows = tuple(
+            UsageRow(user=row.user, resource=row.resource, allocated=amounts.allocated, refunded=amounts.refunded)
+            for row, amounts in sorted(version.rows.items())
+        )
+        return SlotReport(account=key.account, hour=key.hour, epoch=self.epoch, seq=version.seq, rows=rows)
+
     def sent(self, reports: Sequence[SlotReport], watermark: int | None) -> None:
         """The gateway has these slots, and the watermark."""
-        line = {"kind": "sent", "slots": [(r.account, r.hour, r.seq) for r in reports], "watermark": watermark}
-        append_durably(self._path, [line])
-        self._forget([(r.account, r.hour, r.seq) for r in reports], watermark)
+        slots = [(report.account, report.hour, report.seq) for report in reports]
+        append_durably(self._path, [{"kind": "sent", "slots": slots, "watermark": watermark}])
+        self._forget(slots, watermark)
 
     def _forget(self, slots: Iterable[Sequence[Any]], watermark: int | None) -> None:
         for account, hour, seq in slots:
             key = SlotKey(account, hour)
-            report = self.unsent.get(key)
-            if report is not None and report.seq <= seq:
+            version = self.unsent.get(key)
+            if version is not None and version.seq <= seq:
                 del self.unsent[key]
         if watermark is not None:
             self.sent_watermark = watermark
@@ -168,7 +182,7 @@ class UsageBook:
     # Disk
 
     def _load(self) -> None:
-        latest: dict[SlotKey, dict[str, Any]] = {}
+        latest: dict[SlotKey, Version] = {}
         lines, sent = 0, []
         for line in read_lines(self._path):
             lines += 1
@@ -176,20 +190,21 @@ class UsageBook:
                 sent.append(line)
             else:
                 self._resume(line, latest)
-        for fields in latest.values():
-            self._take(SlotReport.model_validate(fields))
+        for key, version in latest.items():
+            self._take(key, version)
         for line in sent:
             self._forget(_list(line["slots"]), _optional(line["watermark"]))
         if lines > COMPACT_LINES + len(latest) // 8:
             self._compact(latest)
 
-    def _resume(self, line: Mapping[str, Any], latest: dict[SlotKey, dict[str, Any]]) -> None:
+    def _resume(self, line: Mapping[str, Any], latest: dict[SlotKey, Version]) -> None:
         self.epoch, self.seq = line["epoch"], line["seq"]
         self.watermark, self.covered_from = line["watermark"], line["from"]
         for fields in line["slots"]:
-            latest[SlotKey(fields["account"], fields["hour"])] = fields
+            key, version = _load(fields)
+            latest[key] = version
 
-    def _compact(self, latest: Mapping[SlotKey, Mapping[str, Any]]) -> None:
+    def _compact(self, latest: Mapping[SlotKey, Version]) -> None:
         """One line for all slots, one for what was sent."""
         read = {
             "kind": "read",
@@ -197,19 +212,34 @@ class UsageBook:
             "seq": self.seq,
             "watermark": self.watermark,
             "from": self.covered_from,
-            "slots": list(latest.values()),
+            "slots": [_dump(key, version) for key, version in latest.items()],
         }
-        done = [(key.account, key.hour, fields["seq"]) for key, fields in latest.items() if key not in self.unsent]
+        done = [(key.account, key.hour, version.seq) for key, version in latest.items() if key not in self.unsent]
         sent = {"kind": "sent", "slots": done, "watermark": self.sent_watermark}
         replace(self._path, b"".join(orjson.dumps(line) + b"\n" for line in (read, sent)))
 
 
-def _report(key: SlotKey, rows: Rows, epoch: int, seq: int) -> SlotReport:
-    listed = tuple(
-        UsageRow(user=row.user, resource=row.resource, allocated=amounts.allocated, refunded=amounts.refunded)
-        for row, amounts in sorted(rows.items())
-    )
-    return SlotReport(account=key.account, hour=key.hour, epoch=epoch, seq=seq, rows=listed)
+def _dump(key: SlotKey, version: Version) -> list[object]:
+    """A slot in the file: account, hour, seq, then per row user, resource and the eight amounts."""
+    rows = [[*row, *amounts.allocated, *amounts.refunded] for row, amounts in version.rows.items()]
+    return [key.account, key.hour, version.seq, rows]
+
+
+def _load(fields: Sequence[Any]) -> tuple[SlotKey, Version]:
+    account, hour, seq, rows = fields
+    found = {RowKey(row[0], row[1]): Amounts(_quarters(row[2:6]), _quarters(row[6:10])) for row in rows}
+    return SlotKey(account, hour), Version(seq, found)
+
+
+def _quarters(amounts: Sequence[int]) -> Quarters:
+    first, second, third, fourth = amounts
+    return first, second, third, fourth
+
+
+def _added(have: Quarters, amounts: Amounts) -> Quarters:
+    """Four quarters and what one row charges in each."""
+    a, r = amounts
+    return (have[0] + a[0] - r[0], have[1] + a[1] - r[1], have[2] + a[2] - r[2], have[3] + a[3] - r[3])
 
 
 def _fingerprint(rows: Rows) -> int:

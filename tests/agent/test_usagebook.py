@@ -110,7 +110,7 @@ async def test_a_node_failure_is_refunded_back_to_the_start(feed: Feed) -> None:
     await feed.read(9 * HOUR)
     feed.records.jobs = [use("1", 0, 9 * HOUR + 60, state="NODE_FAIL")]
     assert await feed.read(9 * HOUR + 120) == 0
-    slot = feed.book.unsent[SlotKey("aa", BASE)]
+    slot = feed.book.report(SlotKey("aa", BASE))
     assert slot.rows[0].allocated == slot.rows[0].refunded == (1800, 1800, 1800, 1800)
 
 
@@ -138,7 +138,7 @@ async def test_a_read_that_lost_rows_does_not_move_the_watermark(feed: Feed) -> 
 async def test_a_restart_has_the_same_books_and_sends_what_was_not_sent(feed: Feed) -> None:
     feed.records.jobs = [use(str(n), n * 700, n * 700 + 3000) for n in range(20)]
     await feed.read(3 * HOUR)
-    sent = [feed.book.unsent[key] for key in sorted(feed.book.unsent)][:2]
+    sent = [feed.book.report(key) for key in sorted(feed.book.unsent)][:2]
     feed.book.sent(sent, None)
     before = total(feed.book), dict(feed.book.unsent), feed.book.watermark, feed.book.seq
     for _ in range(2):
