@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pwd
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from bursar_agent.schedulers.slurm import PLUGIN
 from bursar_local.slurm import Slurm, SlurmUnavailable
 from bursar_local.slurm.__main__ import read_users
 from bursar_local.slurm.daemons import marked_processes
+from bursar_local.slurm.preparation import user_ids
 from bursar_local.slurm.programs import Programs, why_not
 from bursar_testing.slurm import need_slurm
 from bursar_testing.slurm_accounts import cluster_settings, settings_of, until, until_job
@@ -137,3 +139,15 @@ def test_a_folder_without_programs_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_machine_without_apt_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "not found" in str(why_not(tmp_path))
+
+
+@pytest.mark.parametrize("users", [[], ["alice", "x:y"], ["a\nb"], [f"u{number}" for number in range(1001)]])
+def test_users_that_cannot_be_had_are_refused(users: list[str]) -> None:
+    with pytest.raises(SlurmUnavailable):
+        user_ids(users)
+
+
+def test_users_get_numbers_that_nobody_has() -> None:
+    ids = user_ids(["alice", "bob", "alice"])
+    assert list(ids) == ["alice", "bob"]
+    assert not set(ids.values()) & {entry.pw_uid for entry in pwd.getpwall()}

@@ -2,27 +2,20 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
-import pwd
 import secrets
-import shutil
-import socket
 import tempfile
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from bursar_local.slurm import config, daemons, programs
+from bursar_local.slurm import config, daemons, preparation, programs
 from bursar_local.slurm.config import Layout, Ports, SlurmOptions
 from bursar_local.slurm.daemons import Daemon
 from bursar_local.slurm.errors import SlurmUnavailable
 from bursar_local.slurm.programs import DEFAULT_CACHE, Programs, Progress
-
-FIRST_UID = 60100
-"""Below the ranges of systemd, above those of people; ids that the machine uses are left out."""
 
 STOP_ORDER = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged")
 
@@ -87,7 +80,7 @@ class Slurm:
         except BaseException:
             await slurm.stop()
             raise
-        _write(slurm.layout.directory / "slurm.json", json.dumps(slurm.describe(), indent=2), mode=0o600)
+        preparation.write(slurm.layout.directory / "slurm.json", json.dumps(slurm.describe(), indent=2), mode=0o600)
         return slurm
 
     @property
@@ -158,7 +151,7 @@ class Slurm:
             if name == "slurmd":
                 daemons.kill_marked(self.layout.run, spare=[daemon.process.pid for daemon in self.daemons.values()])
         self.daemons.clear()
-        _remove(self.layout)
+        preparation.remove(self.layout)
         self.lock.close()
 
     def describe(self) -> dict[str, object]:
@@ -201,7 +194,7 @@ class Slurm:
 
     async def _start_database(self) -> None:
         password = secrets.token_hex(16)
-        _write(self.layout.configuration.with_name("slurmdbd.conf"), self._slurmdbd_conf(password), mode=0o600)
+        preparation.write(self.layout.configuration.with_name("slurmdbd.conf"), self._slurmdbd_conf(password), mode=0o600)
         flags = config.mariadb_flags(self.layout, self.programs)
         await self._first_run(flags, config.mariadb_first_run(self.programs, password))
         socket_path = self.layout.database_socket
@@ -238,108 +231,15 @@ class Slurm:
 def _prepare(directory: Path, options: SlurmOptions, found: Programs) -> Slurm:
     directory.mkdir(parents=True, exist_ok=True)
     directory = directory.resolve()
-    lock = _lock(directory)
-    _clear_leftovers(directory)
+    lock = preparation.lock(directory)
+    preparation.clear_leftovers(directory)
     layout = Layout(directory, Path(tempfile.mkdtemp(prefix="bursar-slurm-", dir="/tmp")))
-    _write(directory / "run.json", json.dumps({"run": str(layout.run)}))
-    ports = Ports(*_free_ports(3))
-    ids = _user_ids(options.users)
-    _make_folders(layout)
-    _write_files(options, layout, found, ports, ids)
-    return Slurm(options, layout, found, ports, ids, _environment(options, layout, found), lock)
-
-
-def _lock(directory: Path) -> IO[str]:
-    handle = (directory / "lock").open("w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        raise SlurmUnavailable(f"a throw-away Slurm runs in {directory}: stop it, or give another folder") from error
-    return handle
-
-
-def _clear_leftovers(directory: Path) -> None:
-    try:
-        run = Path(json.loads((directory / "run.json").read_text())["run"])
-    except (OSError, ValueError, KeyError):
-        return
-    if run.name.startswith("bursar-slurm-"):
-        daemons.kill_marked(run)
-        _remove(Layout(directory, run))
-
-
-def _remove(layout: Layout) -> None:
-    for folder in (layout.run, layout.directory / "db", layout.directory / "state"):
-        shutil.rmtree(folder, ignore_errors=True)
-    for name in ("run.json", "slurm.json"):
-        (layout.directory / name).unlink(missing_ok=True)
-
-
-def _make_folders(layout: Layout) -> None:
-    layout.run.chmod(0o755)
-    for folder, mode in (
-        (layout.run / "etc", 0o755),
-        (layout.run / "munge", 0o755),
-        (layout.run / "dev", 0o755),
-        (layout.run / "db", 0o700),
-        (layout.spool, 0o755),
-        (layout.directory / "db", 0o700),
-        (layout.directory / "state", 0o700),
-        (layout.directory / "log", 0o755),
-    ):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        folder.chmod(mode)
-
-
-def _write_files(options: SlurmOptions, layout: Layout, found: Programs, ports: Ports, ids: Mapping[str, int]) -> None:
-    passwd, group = config.user_tables(list(ids), list(ids.values()))
-    _write(layout.configuration, config.slurm_conf(options, layout, found, ports))
-    _write(layout.configuration.with_name("gres.conf"), config.gres_conf(options, layout))
-    for device in layout.devices(options.gpus):
-        device.touch()
-    _write(layout.passwd, passwd)
-    _write(layout.group, group)
-    _write(layout.hosts, f"127.0.0.1 {config.host_name(options)} localhost\n")
-    key = layout.run / "munge" / "key"
-    key.touch(mode=0o600)
-    key.write_bytes(secrets.token_bytes(1024))
-
-
-def _environment(options: SlurmOptions, layout: Layout, found: Programs) -> dict[str, str]:
-    environment = {
-        "PATH": f"{found.bin}:/usr/bin:/bin",
-        "SLURM_CONF": str(layout.configuration),
-        "LD_PRELOAD": str(found.nss_wrapper),
-        "NSS_WRAPPER_PASSWD": str(layout.passwd),
-        "NSS_WRAPPER_GROUP": str(layout.group),
-        "NSS_WRAPPER_HOSTS": str(layout.hosts),
-        "NSS_WRAPPER_HOSTNAME": config.host_name(options),
-        "LC_ALL": "C",
-        "TZ": "UTC",
-    }
-    return {**environment, "LD_LIBRARY_PATH": found.library_path} if found.library_path else environment
-
-
-def _user_ids(users: Sequence[str]) -> dict[str, int]:
-    taken = {entry.pw_uid for entry in pwd.getpwall()}
-    free = (number for number in range(FIRST_UID, FIRST_UID + 1000) if number not in taken)
-    return dict(zip(dict.fromkeys(users), free, strict=False))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def _write(path: Path, text: str, *, mode: int = 0o644) -> None:
-    path.touch(mode=mode)
-    path.write_text(text)
-    path.chmod(mode)
+    preparation.write(directory / "run.json", json.dumps({"run": str(layout.run)}))
+    ports = Ports(*preparation.free_ports(3))
+    ids = preparation.user_ids(options.users)
+    preparation.make_folders(layout)
+    preparation.write_files(options, layout, found, ports, ids)
+    return Slurm(options, layout, found, ports, ids, preparation.environment(options, layout, found), lock)
 
 
 async def _listens(path: Path) -> bool:

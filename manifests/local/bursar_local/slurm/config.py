@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bursar_local.slurm.programs import Programs
 
+CGROUP_CONF = "CgroupPlugin=cgroup/v1\n"
+"""Nothing here uses control groups; this plug-in alone lets slurmd start where they are not mounted."""
+
 
 @dataclass(frozen=True)
 class SlurmOptions:
@@ -152,7 +155,7 @@ def _timings() -> dict[str, str]:
     return {
         "SchedulerType": "sched/backfill",
         "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,bf_interval=1,bf_continue,default_queue_depth=2000",
-        "MinJobAge": "10",
+        "MinJobAge": "60",
         "KillWait": "2",
         "CompleteWait": "0",
         "InactiveLimit": "0",
