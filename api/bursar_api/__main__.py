@@ -14,6 +14,7 @@ from bursar_crds.extras import require
 
 PREFIX: Final = "BURSAR_GATEWAY_"
 USAGE_ERROR: Final = 2
+FAILED: Final = 1
 SERVER: Final = ("fastapi", "uvicorn", "joserfc", "python_multipart", "prometheus_client")
 NEEDED: Final = (*SERVER, "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite")
 
@@ -42,8 +43,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.environ["BURSAR_GATEWAY_DEV_IDENTITY"] = "true"
     settings = load()
     from bursar_api.process import serve
+    from bursar_kube.errors import KubeError
+    from bursar_ledger.errors import LedgerError
 
-    asyncio.run(serve(settings))
+    try:
+        asyncio.run(serve(settings))
+    except (KubeError, LedgerError, OSError) as error:
+        sys.stderr.write(f"bursar-gateway: {error}\n")
+        sys.exit(FAILED)
 
 
 def load() -> Settings:
