@@ -170,10 +170,11 @@ class Grants:
         if grant.finished(facts, state) and state == row.state:
             return await self._write_finalizers(obj, [name for name in obj["metadata"]["finalizers"] if name != FINALIZER])
         self._note_wait(obj, gathered, state)
-        before = obj.get("status") or {}
-        after = standing.status(self._standing(gathered, state), before)
-        if self._worth_writing(gathered, state, before, after):
-            return await self._write_status(obj, after, row)
+        if state != row.state or not self._silent(gathered):
+            before = obj.get("status") or {}
+            after = standing.status(self._standing(gathered, state), before)
+            if self._worth_writing(gathered, state, before, after):
+                return await self._write_status(obj, after, row)
         self._ask(gathered)
         return False
 
@@ -228,7 +229,7 @@ class Grants:
             return True
         late = self._clock() - self._figures_written.get(gathered.row.uid, 0.0) >= FIGURES_SECONDS
         if standing.urgent(before, after):
-            return late if gathered.row.deleting else not self._silent(gathered)
+            return late or not gathered.row.deleting
         return late and standing.moved(before, after)
 
     def _silent(self, gathered: Gathered) -> bool:

@@ -98,6 +98,8 @@ class Pools:
         self._informer = informers.pools
         self._allocations = allocations
         self._clock = clock
+        self.pools: dict[str, Pool] = {}
+        """Every pool, for choosing a path."""
         self._objects: dict[str, Obj] = {}
         self._books: dict[str, Book] = {}
         self._unsure: set[str] = set()
@@ -114,11 +116,6 @@ class Pools:
         self.writes = 0
 
     # what others ask
-
-    @property
-    def pools(self) -> dict[str, Pool]:
-        """Every pool, for choosing a path."""
-        return {name: book.pool for name, book in self._books.items()}
 
     def path(self, leaf: str) -> tuple[str, ...]:
         """From root to leaf; empty where the pools are not there or do not fit each other."""
@@ -252,7 +249,7 @@ class Pools:
                 Fenced(f"pool {name} was claimed in term {book.epoch}, this process leads in term {self.epoch}; it ends.")
             )
         self._reindex(name, held, book)
-        self._objects[name], self._books[name] = obj, book
+        self._objects[name], self._books[name], self.pools[name] = obj, book, book.pool
         return book
 
     def _fence(self, error: Fenced) -> Fenced:
@@ -263,6 +260,7 @@ class Pools:
     def _drop(self, name: str) -> None:
         self._reindex(name, self._books.pop(name, None), None)
         self._objects.pop(name, None)
+        self.pools.pop(name, None)
         self._listed.discard(name)
         self._unsure.discard(name)
 
@@ -452,7 +450,7 @@ class Pools:
             self.gone.pop(uid, None)
         for uid in (*made.opened, *made.closed):
             row = self._allocations.row(uid)
-            if row is not None:
+            if row is not None and (uid not in made.closed or not _is_settled(row)):
                 self._allocations.look(row.key)
 
     async def _put(self, name: str, book: Book) -> bool:
@@ -480,3 +478,8 @@ class Pools:
     def _problem(self, book: Book) -> Problem | None:
         found = path_of({**self.pools, book.name: book.pool}, book.pool)
         return found if isinstance(found, Problem) else None
+
+
+def _is_settled(row: Row) -> bool:
+    """Whether a close leaves nothing to do: everything asked for is granted and charged."""
+    return not row.deleting and row.state.granted == row.asked and row.state.charged == row.asked

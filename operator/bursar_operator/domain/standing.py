@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bursar_crds.conditions import ConditionDict, find_condition, set_condition
+from bursar_crds.conditions import ConditionDict, find_condition, order, set_condition
 from bursar_crds.instants import format_instant, parse_instant
 from bursar_crds.reasons import Reason
 from bursar_domain.room import Cause, Problem
@@ -154,10 +154,16 @@ def conditions(standing: Standing, before: Sequence[Mapping[str, Any]]) -> list[
         "Overdrawn": overdrawn(figures),
         "UsageStale": usage_stale(figures),
     }
-    result: Sequence[Mapping[str, Any]] = before
-    for type_, (holds, reason, message) in verdicts.items():
-        result = set_condition(result, type_, holds, reason, message, standing.now, standing.facts.row.generation)
-    return [dict(item) for item in result]
+    present = {item["type"]: item for item in before}
+    kept = [dict(item) for type_, item in present.items() if type_ not in verdicts]
+    # One condition at a time against what was there of it: setting seven in a list of seven costs seven sorts.
+    stated = [_condition(present, type_, verdict, standing) for type_, verdict in verdicts.items()]
+    return order([*kept, *stated])
+
+
+def _condition(present: Mapping[str, Mapping[str, Any]], type_: str, verdict: Verdict, standing: Standing) -> ConditionDict:
+    before = [present[type_]] if type_ in present else []
+    return set_condition(before, type_, *verdict, standing.now, standing.facts.row.generation)[0]
 
 
 def status(standing: Standing, before: Obj) -> Obj:
@@ -195,14 +201,15 @@ def waits_since(obj: Obj, now: float) -> float:
 
 
 def urgent(before: Obj, after: Obj) -> bool:
-    """Whether the change has to be written now: the protocol moved or a condition flipped."""
+    """Whether the change has to be written now: the protocol moved, a condition flipped or another action is in force."""
     return _essence(before) != _essence(after)
 
 
 def _essence(status_: Obj) -> object:
     protocol = ("granted", "charged", "pool", "grantGeneration", "grantRevision", "grantSequence", "chargeSequence")
     flips = [(item["type"], item["status"], item["reason"]) for item in status_.get("conditions") or ()]
-    return [status_.get(name) or None for name in protocol], status_.get("observedGeneration"), status_.get("account"), flips
+    fields = [status_.get(name) or None for name in protocol]
+    return fields, status_.get("observedGeneration"), status_.get("account"), status_.get("enforcement") or "None", flips
 
 
 def moved(before: Obj, after: Obj) -> bool:
