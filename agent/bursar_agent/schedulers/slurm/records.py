@@ -31,6 +31,7 @@ NO_TIME: Final = frozenset({"", "Unknown", "None", "0"})
 NORMAL_FACTOR: Final = 1000
 ACTIVE: Final = frozenset({"RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
 WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
+MOST_WINDOWS: Final = 400
 HANDOVER_SECONDS: Final = 15
 
 Trackables = Mapping[str, str]
@@ -62,8 +63,8 @@ def arguments(cluster: str, since: int, until: int | None) -> tuple[str, ...]:
 
 
 def windows(since: int, now: int, hours: int) -> list[tuple[int, int | None]]:
-    """Consecutive windows from `since`; the last is open."""
-    step = hours * HOUR
+    """Consecutive windows from `since`, longer ones where it would take very many; the last is open."""
+    step = max(hours * HOUR, (now - since) // MOST_WINDOWS)
     starts = range(since, max(now, since + 1), step)
     return [(start, start + step if start + step < now else None) for start in starts]
 
@@ -134,9 +135,10 @@ def parse(text: str, cluster: str, factors: Mapping[str, int]) -> tuple[list[Rec
     """Attempts that began, and how many rows could not be read (they are skipped and counted)."""
     records: list[Record] = []
     bad = 0
+    seen: dict[str, Mapping[str, int]] = {}  # most jobs look like others
     for line in text.splitlines():
         try:
-            record = _record(line, cluster, factors)
+            record = _record(line, cluster, factors, seen)
         except ValueError:
             bad += 1
             continue
@@ -145,13 +147,15 @@ def parse(text: str, cluster: str, factors: Mapping[str, int]) -> tuple[list[Rec
     return records, bad
 
 
-def _record(line: str, cluster: str, factors: Mapping[str, int]) -> Record | None:
+def _record(line: str, cluster: str, factors: Mapping[str, int], seen: dict[str, Mapping[str, int]]) -> Record | None:
     values = line.split("|")
     if len(values) != len(FIELDS):
         raise ValueError(f"{len(values)} fields, not {len(FIELDS)}")
     index, job_id, account, user, qos, start, end, elapsed, state, held, limit = values
     if start in NO_TIME or not held:
         return None  # waits, or was ended before it began
+    if held not in seen:
+        seen[held] = tres.parse(held)
     return Record(
         key=f"{cluster}:{_natural(index)}",
         job_id=str(_natural(job_id)),
@@ -161,7 +165,7 @@ def _record(line: str, cluster: str, factors: Mapping[str, int]) -> Record | Non
         end=None if end in NO_TIME else _natural(end),
         elapsed=_natural(elapsed),
         state=state.split(" ")[0],
-        held=tres.parse(held),
+        held=seen[held],
         factor_thousandths=factors.get(qos, NORMAL_FACTOR),
         limit_seconds=_natural(limit) * MINUTE if limit.isdecimal() else None,
     )

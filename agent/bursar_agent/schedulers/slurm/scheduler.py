@@ -1,7 +1,8 @@
 """The Slurm scheduler: capabilities, observe, usage, apply (write, then read back) over Slurm's own commands."""
 
 import asyncio
-import getpass
+import os
+import pwd
 import shlex
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -57,7 +58,7 @@ class SlurmScheduler:
     async def capabilities(self, settings: ClusterSettings) -> Readiness:
         """Version and every miss, from Slurm's own answers."""
         self._remember(settings)
-        read, user = self._commands.read, getpass.getuser()
+        read, user = self._commands.read, _own_name()
         configuration, partitions, diagnosis, trackables, qos, admin = await asyncio.gather(
             read("scontrol", "show", "config"),
             read("scontrol", "-o", "show", "partition"),
@@ -265,6 +266,14 @@ class SlurmScheduler:
 
     def _ended_at(self, record: Record, listed: Mapping[str, Listed]) -> int | None:
         return self._lost[record.key] if record.key in self._lost else records.ended_at(record, listed)
+
+
+def _own_name() -> str:
+    """The user as the kernel has it; the environment may say anything."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _root_first(settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]) -> list[AccountChange]:

@@ -273,9 +273,16 @@ async def _capture(
     )
     try:
         output, _ = await asyncio.wait_for(process.communicate(text.encode()), timeout_seconds)
+    except TimeoutError as error:
+        await _kill(process)
+        raise SlurmUnavailable(f"`{' '.join(argv[:4])}` took over {timeout_seconds:g} s and was ended") from error
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        await _kill(process)
         raise
     return process.returncode or 0, output.decode(errors="replace")
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
