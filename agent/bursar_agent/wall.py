@@ -38,7 +38,11 @@ def _target(
     name: str,
     in_force: int | None,
 ) -> int:
-    """Counter plus every child's head-room; none where one child has no limit."""
+    """Counter plus every child's head-room; none where one child has no limit.
+
+    Counters are whole minutes: those of n children may add up to n - 1 less than the parent's. A wall is written that much
+    higher, so that rounding alone never makes it too low.
+    """
     below = {
         account: view for account, view in observation.accounts.items() if view.owned or view.parent == settings.root_account
     }
@@ -46,7 +50,9 @@ def _target(
     if any(child is None for child in children):
         return UNLIMITED
     counter = observation.root.readings.get(name, Reading()).counter if observation.root else 0
-    return ceiling.parent(counter, (child for child in children if child is not None), in_force)
+    limited = [child for child in children if child is not None]
+    wall = ceiling.parent(counter, limited, in_force)
+    return wall if wall == in_force else wall + max(0, len(limited) - 1)
 
 
 def _child(view: AccountView | None, change: AccountChange | None, name: str) -> Child | None:

@@ -317,3 +317,18 @@ def test_a_hold_that_the_counter_agrees_with_does_not_count() -> None:
     edited = account("aa", allocation("x", 100, thresholds=(hold_at(5),)))
     seen = view(readings={"cpu": Reading(limit=6_000, counter=600)})
     assert one(situation(edited, seen, used_hours=10, memories=remembered(entry))).counted == ("hold aa",)
+
+
+def test_the_wall_is_not_moved_by_rounding() -> None:
+    names = ("aa", "bb", "cc")
+    entries = {name: account(name, allocation(name, 100)) for name in names}
+    figures = {name: Figures(balance(grants.grants_of(entries[name], NOW), {})) for name in names}
+    views = {name: view(name, {"cpu": Reading(limit=6_000, run_minutes_limit=6_000)}) for name in names}
+    root = view("bursar", {"cpu": Reading(limit=5)}, parent="root")
+    made = plan.make(Situation(cluster_settings("c"), entries, Observation(NOW, views, root), figures, watermark=NOW))
+    assert [item.limits for item in made.changes] == [{"cpu": 18_002}]
+    for counter in (0, 1, 2):
+        root = view("bursar", {"cpu": Reading(limit=18_002, counter=counter)}, parent="root")
+        observation = Observation(NOW, views, root)
+        again = plan.make(Situation(cluster_settings("c"), entries, observation, figures, watermark=NOW))
+        assert again.changes == []
