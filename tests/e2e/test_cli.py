@@ -105,7 +105,9 @@ async def test_apply_with_ones_own_rights(people: Site, granted: tuple[str, str]
         yaml.safe_dump_all([make.pool(pool, cluster, 50), make.allocation(mine, extra, pool, 20, cluster)]),
     )
     # The allocation names a pool that a dry run does not make.
-    ran = await people.bursar("apply", "--dry-run", "-f", "-", "--as", "dana", stdin=yaml.safe_dump(make.pool(pool, cluster, 5)))
+    ran = await people.bursar(
+        "apply", "--dry-run", "-f", "-", "--as", "dana", stdin=yaml.safe_dump(make.pool(pool, cluster, 5))
+    )
     assert (ran.code, ran.out) == (0, f"quotapool {pool} applied (dry run)\n"), ran.said
     ran = await people.bursar("apply", "-f", str(file), "--as", "dana")
     assert ran.code == 0, ran.said

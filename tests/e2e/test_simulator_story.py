@@ -42,11 +42,16 @@ class Play:
 
     def document(self, role: str, amount: int) -> Obj:
         """The role's allocation with so many hours."""
-        return make.allocation(self.name(role), "main", self.pool, amount, self.cluster, thresholds=THRESHOLDS)
+        return document(self.name(role), self.pool, self.cluster, amount)
 
     async def granted_by_pool(self) -> int:
         """Hours that the pool holds for allocations, the used ones of deleted allocations included."""
         return hours(await self.site.pool(self.pool), "granted")
+
+
+def document(project: str, pool: str, cluster: str, amount: int) -> Obj:
+    """An allocation with two thresholds."""
+    return make.allocation(project, "main", pool, amount, cluster, thresholds=THRESHOLDS)
 
 
 def write_log(folder: Path, projects: dict[str, str]) -> Obj:
@@ -87,14 +92,16 @@ async def play(people: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncI
     for name in projects.values():
         await people.until_condition(PROJECTS, name, None, "Ready")
     members = [make.member(projects[role], f"u{user}") for role, users in MEMBERS.items() for user in users]
-    play = Play(people, cluster, pool, projects, None)  # type: ignore[arg-type] - enrolled below, once there is a grant
-    await people.apply(*members, play.document("rich", 100), play.document("scarce", 8), play.document("small", 50))
+    await people.apply(
+        *members,
+        *(document(projects[role], pool, cluster, amount) for role, amount in (("rich", 100), ("scarce", 8), ("small", 50))),
+    )
     for name in projects.values():
         granted = await people.until_allocation(name, "main", "Granted")
         assert condition(granted, "Enforced") == ("False", "AgentNeverEnrolled")
-    assert await play.granted_by_pool() == hours(await people.pool(root), "granted") == 158
+    assert [hours(await people.pool(name), "granted") for name in (pool, root)] == [158, 158]
     settings = write_log(tmp_path_factory.mktemp("log"), projects)
-    play.agent = await people.start_agent(cluster, "simulator", settings)
+    play = Play(people, cluster, pool, projects, await people.start_agent(cluster, "simulator", settings))
     yield play
     await play.agent.process.stop()
 
@@ -221,6 +228,11 @@ async def test_lowering_below_use_shows_overdrawn_and_keeps_what_was_used(play: 
         return hours(found, "granted") == 1 and hours(found, "charged") == used
 
     await until(kept, f"the pool keeps the {used} hours that were used")
+
+    async def closed() -> bool:
+        return not (await site.pool(play.pool))["status"].get("intents")
+
+    await until(closed, "nothing is under way in the pool")
     assert seen["status"]["enforcement"] == "Hold"
 
 

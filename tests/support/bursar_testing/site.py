@@ -240,4 +240,3 @@ def limit_in_force(agent: Agent, account: str, tres: str = "cpu") -> int | None:
     """The limit that the simulated scheduler has now, in minutes; None without one."""
     written = [change["limits"][tres] for change in applied(agent, account) if tres in change["limits"]]
     return written[-1] if written and written[-1] >= 0 else None
-

@@ -1,0 +1,235 @@
+"""Bad manifests through the whole stack, each way that kubectl has; bad settings of each part."""
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bursar_testing import manifests as make
+from bursar_testing.site import Obj, Ran, Site, fresh
+
+WAYS = {
+    "apply": ("apply",),
+    "server-side apply": ("apply", "--server-side"),
+    "dry run": ("apply", "--dry-run=server"),
+    "diff": ("diff",),
+}
+ACCOUNT = "an account is 2 to 32 of a-z, 0-9 and -"
+USER = "a user is 1 to 31 of a-z, 0-9, _ and -"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A cluster that is open, one that lets nobody in, a pool on each, a project."""
+
+    open: str
+    closed: str
+    pool: str
+    closed_pool: str
+    project: str
+
+    def allocation(self, **spec: Any) -> Obj:
+        """One that would fit, but for the fields given."""
+        fitting = make.allocation(self.project, fresh("bad"), self.pool, 10, self.open)
+        fitting["spec"] |= spec
+        return fitting
+
+
+@pytest.fixture(scope="module")
+async def ground(people: Site) -> Ground:
+    names = Ground(fresh("open"), fresh("closed"), fresh("pool"), fresh("closed-pool"), fresh("proj"))
+    await people.apply(
+        make.cluster(names.open),
+        make.cluster(names.closed, access={"mode": "AllowList", "projects": ["somebody-else"]}),
+        make.project(names.project, "alice"),
+        make.pool(names.pool, names.open, 100),
+        make.pool(names.closed_pool, names.closed, 100),
+    )
+    await people.until_project(names.project)
+    return names
+
+
+def account(name: str) -> Obj:
+    """A project with that account."""
+    document = make.project(fresh("acc"), "alice")
+    document["spec"]["account"] = name
+    return document
+
+
+def bad_manifests(ground: Ground) -> dict[str, tuple[Obj, tuple[str, ...]]]:
+    """What is wrong -> the manifest, and what must be said: field, reason, remedy."""
+
+    def hours(value: object, name: str = "cpu") -> Obj:
+        return ground.allocation(resources=[{"name": name, "hours": value}])
+
+    return {
+        # Server-side apply has other words for it: "field not declared in schema".
+        "unknown field": (ground.allocation(hourz=5), ("spec.hourz", "field")),
+        "negative hours": (hours(-5), ("spec.resources[0].hours", "greater than or equal to 1")),
+        "fractional hours": (hours(1.5), ("spec.resources[0].hours", "integer")),
+        "end before start": (
+            ground.allocation(period={"start": "2027-01-01T00:00:00Z", "end": "2026-06-01T00:00:00Z"}),
+            ("spec.period.end", "the end must come after the start; swap them or move the end"),
+        ),
+        "account that is split": (account("A,b"), ("spec.account", ACCOUNT)),
+        "account that is expanded": (account("z[1-3]"), ("spec.account", ACCOUNT)),
+        "account that is an option": (account("x=1"), ("spec.account", ACCOUNT)),
+        "account that is folded": (account("Physics"), ("spec.account", ACCOUNT)),
+        "account that is a flag": (account("-dash"), ("spec.account", ACCOUNT)),
+        "user that is an option": (make.member(ground.project, "u") | _member("x=1"), ("spec.user", USER)),
+        "no such cluster": (
+            ground.allocation(clusterRef={"name": "atlantis"}),
+            ("spec.clusterRef", "atlantis", "check the name"),
+        ),
+        "no access": (
+            ground.allocation(clusterRef={"name": ground.closed}, poolRef={"name": ground.closed_pool}),
+            ("spec.clusterRef", ground.project, ground.closed),
+        ),
+        "no such pool": (ground.allocation(poolRef={"name": "puddle"}), ("spec.poolRef", "puddle")),
+        "no such resource": (hours(1, "quantum"), ("quantum", "spec.resources[0].name")),
+        "too many hours": (hours(101), (f"pool {ground.pool} has 100 of 100 cpu hours left; this asks for 101",)),
+        "window that recurs": (
+            ground.allocation(recurrence={"every": "Quarter", "timeZone": "Europe/London"}),
+            ("spec.recurrence", "is not supported yet; leave the field out and make one allocation per period"),
+        ),
+        "share per member": (
+            ground.allocation(perMember=[{"name": "cpu", "hours": 1}]),
+            ("spec.perMember", "is not supported yet; leave the field out"),
+        ),
+        "threshold on a plan": (
+            ground.allocation(thresholds=[{"percent": 80, "basis": "Projected", "action": "Notify"}]),
+            ("spec.thresholds[0].basis", "is not supported yet; use basis Used"),
+        ),
+        "overcommitment": (
+            make.resource("QuotaPool", fresh("over"), make.pool("x", ground.open, 5)["spec"] | {"overcommitPercent": 10}),
+            ("spec.overcommitPercent", "is not supported yet; set it to 0 or leave it out"),
+        ),
+    }
+
+
+def _member(user: str) -> Obj:
+    return {"spec": {"user": user, "role": "Member"}}
+
+
+CASES = sorted(bad_manifests(Ground("a", "b", "c", "d", "e")))
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_every_way_to_apply_it_is_refused_with_field_reason_and_remedy(people: Site, ground: Ground, case: str) -> None:
+    document, said = bad_manifests(ground)[case]
+    ways = WAYS.values()
+    answers = await asyncio.gather(*(people.refused(document, *flags, verb=verb) for verb, *flags in ways))
+    for way, answer in zip(WAYS, answers, strict=True):
+        for words in said:
+            assert words in answer, f"{way}: {answer}"
+    # Nothing of it was stored, whichever way it came.
+    kind, metadata = document["kind"].lower(), document["metadata"]
+    namespace = ("-n", metadata["namespace"]) if "namespace" in metadata else ()
+    assert "NotFound" in (await people.kubectl("get", f"{kind}.bursar.dev", metadata["name"], *namespace)).err
+
+
+async def test_every_violated_dimension_is_named_at_once(people: Site, ground: Ground) -> None:
+    parent, child = fresh("parent"), fresh("child")
+    await people.apply(make.pool(parent, ground.open, 20), make.pool(child, ground.open, 10, parent))
+    document = ground.allocation(poolRef={"name": child}, resources=[{"name": "cpu", "hours": 30}])
+    said = await people.refused(document)
+    assert f"pool {child} has 10 of 10 cpu hours left; this asks for 30. Ask for 10" in said
+    assert f"pool {parent} has 20 of 20 cpu hours left; this asks for 30" in said
+
+
+async def test_a_good_manifest_is_accepted_each_way_and_a_dry_run_stores_nothing(people: Site, ground: Ground) -> None:
+    document = ground.allocation()
+    name, text = document["metadata"]["name"], yaml.safe_dump(document)
+    ran = await people.kubectl("apply", "--dry-run=server", "-f", "-", stdin=text)
+    assert ran.code == 0, ran.said
+    ran = await people.kubectl("diff", "-f", "-", stdin=text)
+    assert ran.code == 1, "a difference is no error"
+    assert "NotFound" in (await people.kubectl("get", "alloc", name, "-n", f"project-{ground.project}")).err
+    ran = await people.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    assert ran.code == 0, ran.said
+    await people.until_allocation(ground.project, name, "Granted")
+
+
+# Settings
+
+
+GATEWAY = {
+    "LEDGER_URL": "sqlite:///x.db",
+    "PORT": "1",
+    "TLS_CERTIFICATE": __file__,
+    "TLS_KEY": __file__,
+    "ISSUER": "https://issuer.example.org",
+}
+OPERATOR = {"LEDGER_URL": "sqlite:///x.db", "SIGNING_KEY_FILE": "k", "HEALTH_PORT": "0"}
+BAD_SETTINGS = [
+    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"HEALTH_PORT": "90000"}, "HEALTH_PORT"),
+    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"LEDGER_URL": "nonsense"}, "LEDGER_URL"),
+    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
+    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"LEGDER_URL": "x"}, "LEGDER_URL"),
+    ("bursar_operator", "BURSAR_OPERATOR_", {}, {}, "LEDGER_URL"),
+    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {"PORT": "1"}, {"PORT": "many"}, "PORT"),
+    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {"PORT": "1"}, {"STALE_SECONDS": "-1"}, "STALE_SECONDS"),
+    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {"PORT": "1"}, {"PROT": "1"}, "PROT"),
+    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {}, {}, "PORT"),
+    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"PORT": "0"}, "PORT"),
+    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"ISUER": "x"}, "ISUER"),
+    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"TLS_KEY": "/nowhere"}, "TLS_KEY"),
+    ("bursar_api", "BURSAR_GATEWAY_", {}, {}, "LEDGER_URL"),
+    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
+    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"LEDGER_URL": "nonsense"}, "LEDGER_URL"),
+]
+
+
+async def started(people: Site, module: str, *arguments: str, **environment: str) -> Ran:
+    """The part, with this environment and nothing else of ours."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BURSAR_", "KUBE"))}
+    return await people.run(sys.executable, "-P", "-m", module, *arguments, environment=kept | environment)
+
+
+@pytest.mark.parametrize(
+    ("module", "prefix", "good", "bad", "named"), BAD_SETTINGS, ids=lambda v: v if isinstance(v, str) else ""
+)
+async def test_a_part_refuses_to_start_on_a_bad_setting_and_names_it(
+    people: Site, module: str, prefix: str, good: dict[str, str], bad: dict[str, str], named: str
+) -> None:
+    ran = await started(people, module, **{f"{prefix}{name}": value for name, value in (good | bad).items()})
+    assert ran.code != 0
+    assert f"{prefix}{named}" in ran.err
+    assert "Traceback" not in ran.err
+
+
+AGENT: Obj = {"cluster": "alpha", "gateway": "https://127.0.0.1:1", "scheduler": "simulator"}
+BAD_AGENTS: list[tuple[Obj, str]] = [
+    ({"gateway": "http://127.0.0.1:1"}, "gateway"),
+    ({"cluster": "A,b"}, "cluster"),
+    ({"schedular": "slurm"}, "schedular"),
+    ({"scheduler": "pbs"}, "pbs"),
+    ({"scheduler_settings": {"sped": 1}}, "sped"),
+    ({"scheduler_settings": {"log": "/nowhere.swf"}}, "log"),
+    ({"gateway_ca": "/nowhere.pem"}, "gateway_ca"),
+    ({"cycle_interval_seconds": -1}, "cycle_interval_seconds"),
+    ({"state_directory": "/dev/null/state"}, "state_directory"),
+]
+
+
+@pytest.mark.parametrize(("bad", "named"), BAD_AGENTS, ids=lambda value: value if isinstance(value, str) else "")
+async def test_an_agent_refuses_to_start_on_a_bad_setting_and_names_it(
+    people: Site, tmp_path: Path, bad: Obj, named: str
+) -> None:
+    # Enrolled by hand, so that nothing but the setting is wrong.
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "agent-key").write_bytes(bytes(32))
+    (state / "agent-key").chmod(0o600)
+    (state / "pinned.json").write_text('{"cluster": "alpha", "fingerprint": "0"}')
+    config = tmp_path / "agent.yaml"
+    config.write_text(yaml.safe_dump({**AGENT, "state_directory": str(state), **bad}))
+    ran = await started(people, "bursar_agent", "run", "--config", str(config))
+    assert ran.code != 0
+    assert named in ran.err
+    assert "Traceback" not in ran.err
