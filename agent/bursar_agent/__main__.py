@@ -32,8 +32,11 @@ def _stop(code: int, message: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _settings(config: Path) -> AgentSettings:
+def _needs_the_extra() -> None:
     require("bursar-agent", "agent", "joserfc")
+
+
+def _settings(config: Path) -> AgentSettings:
     try:
         settings = load(config, os.environ)
     except BadSetting as error:
@@ -71,6 +74,7 @@ def enrol(
     token: Annotated[str | None, typer.Option(help="One-time token of `bursar clusters enrol`; else read from stdin.")] = None,
 ) -> None:
     """Exchange a one-time token for a key of this agent."""
+    _needs_the_extra()
     from bursar_agent import enrolment, files
     from bursar_agent.client import Gateway, GatewayAway, GatewayRefused
 
@@ -95,6 +99,7 @@ def enrol(
 @app.command()
 def run(config: Config) -> None:
     """Keep the scheduler as the control plane wants it, until stopped."""
+    _needs_the_extra()
     from bursar_agent import files, identity, plugins
     from bursar_agent.loop import Agent
     from bursar_agent.schedulers.base import SchedulerError
@@ -119,6 +124,7 @@ def run(config: Config) -> None:
 @app.command()
 def plan(config: Config) -> None:
     """Print the exact commands that the next cycle would run, and change nothing."""
+    _needs_the_extra()
     from bursar_agent import files, identity, preview
     from bursar_agent.schedulers.base import SchedulerError
 
@@ -136,6 +142,7 @@ def plan(config: Config) -> None:
 @app.command()
 def doctor(config: Config) -> None:
     """Look at settings, key, gateway and scheduler, and say what to mend."""
+    _needs_the_extra()
     from bursar_agent import checkup
 
     findings = asyncio.run(checkup.examine(_settings(config)))

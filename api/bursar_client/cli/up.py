@@ -11,6 +11,20 @@ from bursar_crds.extras import require
 Directory = Annotated[Path | None, typer.Option("--dir", help="Folder of the stack; default: $BURSAR_DIR or build/local.")]
 
 
+SERVERS = (
+    "kopf",
+    "kubernetes",
+    "aiohttp",
+    "starlette",
+    "uvicorn",
+    "fastapi",
+    "joserfc",
+    "prometheus_client",
+    "python_multipart",
+)
+BOOKS = ("sqlalchemy", "alembic", "aiosqlite")
+
+
 def register(app: typer.Typer) -> None:
     """Add both commands."""
 
@@ -25,9 +39,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
     ) -> None:
         """Start the whole local stack: control plane, operator, webhook, gateway. Ctrl-C ends it all."""
-        require(
-            "bursar up", "local", "kopf", "kubernetes", "aiohttp", "starlette", "uvicorn", "fastapi", "sqlalchemy", "joserfc"
-        )
+        require("bursar up", "local", *SERVERS, *BOOKS)
         from bursar_local import supervisor
 
         raise typer.Exit(supervisor.up(directory or local_directory(), detach=detach, kubeconfig=kubeconfig))
