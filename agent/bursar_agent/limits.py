@@ -16,7 +16,11 @@ Amounts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One account; amounts are unit-seconds by resource. ``written``: limits as last written, to tell drift."""
+    """One account; amounts are unit-seconds by resource.
+
+    ``written``: limits as last written, to tell drift; ``room`` and ``known_room``: what is granted now and what was granted
+    when the account was last proven (None: never); ``is_unproven``: we made it and never proved it.
+    """
 
     account: str
     settings: ClusterSettings
@@ -31,6 +35,9 @@ class Question:
     recent: Amounts
     samples: Mapping[tuple[str, str], Sequence[Sample]]
     written: Amounts
+    room: Amounts
+    known_room: Amounts | None
+    is_unproven: bool
     force: bool
     expired: bool
 
@@ -67,7 +74,7 @@ def _resource(question: Question, resource: TrackedResource, answer: Answer) -> 
     target = _target(question, resource, seen, force=question.force or bool(drift))
     if question.expired and not _tightens(target, seen.limit):
         return
-    _write_limit(question, name, seen, target, answer)
+    _write_limit(question, resource, seen, target, answer)
     _write_wall(question, name, seen, target, answer)
     _write_concurrent(question, resource, seen, answer)
 
@@ -144,15 +151,33 @@ def _tightens(target: int, in_force: int | None) -> bool:
     return target != UNLIMITED and (in_force is None or target < in_force)
 
 
-def _write_limit(question: Question, name: str, seen: Reading, target: int, answer: Answer) -> None:
+def _write_limit(question: Question, resource: TrackedResource, seen: Reading, target: int, answer: Answer) -> None:
+    name = resource.trackable
     in_force = UNLIMITED if seen.limit is None else seen.limit
     answer.written[name] = target
     if question.view is not None and target == in_force:
         return
     answer.limits[name] = target
     answer.reasons.append(f"{question.account} {name}: {_words(in_force)} -> {_words(target)} (counter {seen.counter})")
-    if _tightens(target, seen.limit) and not _counter_fell(question, name):
+    if _tightens(target, seen.limit) and not _is_explained(question, resource, seen, target):
         answer.lowered.append(f"lower {question.account} {name} from {_words(in_force)} to {target}")
+
+
+def _is_explained(question: Question, resource: TrackedResource, seen: Reading, target: int) -> bool:
+    """Whether a lower limit takes nothing away: the counter was lost, or it is behind the records by what just ran.
+
+    Where less is granted than before, or nobody knows what was, it does take something away.
+    """
+    if _counter_fell(question, resource.trackable):
+        return True
+    if seen.limit is None or question.known_room is None:
+        return question.is_unproven
+    name = resource.name
+    if question.room.get(name, 0) < question.known_room.get(name, 0):
+        return False
+    just_ran = question.recent.get(name, 0) + question.after_observation.get(name, 0)
+    tolerance = 3 + min(60 * scale(name), max(0, seen.limit - seen.counter) // 20)
+    return (seen.limit - target - tolerance) * MINUTE <= just_ran
 
 
 def _counter_fell(question: Question, name: str) -> bool:

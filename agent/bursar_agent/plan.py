@@ -161,6 +161,7 @@ def _thresholds(
 
 def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, state: _State) -> AccountPlan:
     doubtful = entry.account in situation.in_doubt
+    is_unproven = doubtful and not memory.entry_digest
     question = limits.Question(
         account=entry.account,
         settings=situation.settings,
@@ -175,6 +176,9 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         recent=situation.figures[entry.account].recent,
         samples=situation.samples,
         written={} if doubtful else memory.limits,
+        room=state.room,
+        known_room=memory.room if memory.entry_digest else None,
+        is_unproven=is_unproven,
         force=state.changed or doubtful,
         expired=situation.expired,
     )
@@ -193,7 +197,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         add_members=roster.add,
         remove_members=roster.remove,
     )
-    is_new = memory.entry_digest != situation.digest(entry)
+    is_new = memory.entry_digest != situation.digest(entry) and not is_unproven
     counted = _counted(entry, state, answer, held, roster.remove, is_new=is_new)
     kept = _remembered(situation, entry, memory, state.active_uids, state, answer.written)
     is_needed = bool(change.create or change.limits or change.run_minutes or change.concurrent or held is not None) or bool(

@@ -307,6 +307,21 @@ def test_what_the_brake_counts() -> None:
     assert one(situation(shrunk, seen, memories=known)).counted == ("lower aa cpu from 60000 to 600", "remove ann from aa")
 
 
+def test_a_counter_that_is_behind_by_what_just_ran_takes_nothing_away() -> None:
+    entry = account("aa", allocation("x", 20))
+    seen = view(readings={"cpu": Reading(limit=1_200, run_minutes_limit=1_200, counter=0)})
+    quarters = {"cpu": [(NOW - HOUR, 14 * 60)]}
+    behind = Figures(balance(grants.grants_of(entry, NOW), quarters), recent={"cpu": 14 * 60})
+    given = situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures={"aa": behind})
+    found = one(given)
+    assert found.change is not None
+    assert found.change.limits == {"cpu": 1_186}
+    assert found.counted == ()
+    much = Figures(balance(grants.grants_of(entry, NOW), {"cpu": [(NOW - HOUR, 10 * HOUR)]}), recent={"cpu": 14 * 60})
+    doubled = one(situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures={"aa": much}))
+    assert doubled.counted == ("lower aa cpu from 1200 to 600",)
+
+
 def test_a_hold_that_the_counter_agrees_with_does_not_count() -> None:
     entry = account("aa", allocation("x", 100, thresholds=(hold_at(95),)))
     seen = view(readings={"cpu": Reading(limit=6_000, run_minutes_limit=300, counter=5_700)})
