@@ -126,8 +126,10 @@ class Books:
 
     def committed_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
-        granted = balances.grant_of(self._objects[uid]).hours if uid in self._objects else {}
-        return balances.committed_hours(self._committed(uid), granted.keys())
+        committed, allocation = self._committed(uid), self._objects.get(uid)
+        if not committed or allocation is None:
+            return {}
+        return balances.committed_hours(committed, balances.grant_of(allocation).hours.keys())
 
     def figures(self, uid: str) -> Figures | None:
         """Balance for the status; None while its account has neither use nor running jobs."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from bursar_domain.keys import Signer
-from bursar_domain.wire import AccountEntry
+from bursar_domain.wire import AccountEntry, AllocationEntry
 from bursar_ledger.errors import EditedGrant, StaleEpoch
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import Publication
@@ -22,6 +22,9 @@ from bursar_operator.metrics import Metrics
 
 Obj = dict[str, Any]
 DEBOUNCE_SECONDS: Final = 0.02
+# A round that took long makes the next one wait for as many times as long: storms are published in larger pieces.
+REST: Final = 3
+LONGEST_REST_SECONDS: Final = 1.0
 PER_PUBLICATION: Final = 500
 RETRY_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
@@ -63,6 +66,7 @@ class DesiredState:
         self._dirty: dict[str, dict[str, float]] = {}
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
+        self._built: dict[str, tuple[str, AllocationEntry]] = {}  # uid -> version of the object, its entry
         self._waiters: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
 
@@ -134,13 +138,16 @@ class DesiredState:
                 self.touch_cluster(cluster)
 
     async def _rounds(self) -> None:
+        rest = 0.0
         while True:
             await self._wake.wait()
-            await asyncio.sleep(DEBOUNCE_SECONDS)
+            await asyncio.sleep(max(DEBOUNCE_SECONDS, rest))
             self._wake.clear()
+            began = time.monotonic()
             batch, self._dirty = self._dirty, {}
             waiters, self._waiters = self._waiters, []
             failed = [not await self._try(cluster, accounts) for cluster, accounts in batch.items()]
+            rest = min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began))
             if any(failed):
                 self._waiters += waiters
                 await asyncio.sleep(RETRY_SECONDS)
@@ -235,7 +242,17 @@ class DesiredState:
                 LOG.warning("more is granted than charged; not published", cluster=cluster, uid=item["metadata"]["uid"])
                 self._books.touch(item["metadata"]["uid"])
             return None
-        return entries.account_entry(account, owner.project, self._members(owner), allocations)
+        built = (self._allocation_entry(item) for item in allocations if entries.is_granted(item))
+        return entries.account_entry(account, owner.project, self._members(owner), built)
+
+    def _allocation_entry(self, allocation: Obj) -> AllocationEntry:
+        """Built once per version: an account with many allocations costs what changed."""
+        metadata = allocation["metadata"]
+        version, entry = self._built.get(metadata["uid"], ("", None))
+        if entry is None or version != metadata["resourceVersion"]:
+            entry = entries.allocation_entry(allocation)
+            self._built[metadata["uid"]] = metadata["resourceVersion"], entry
+        return entry
 
     def _members(self, owner: Owner) -> tuple[str, ...]:
         return computing(self._informers.memberships.by_index(BY_NAMESPACE, owner.namespace), self._now())
@@ -267,6 +284,8 @@ class DesiredState:
     def _on_allocation(self, _: str, old: Obj | None, new: Obj | None) -> None:
         if old is not None and new is not None and _published_part(old) == _published_part(new):
             return
+        if new is None and old is not None:
+            self._built.pop(old["metadata"]["uid"], None)
         for item in (new or old,):
             key = self._directory.key_of(item) if item is not None and (entries.is_granted(item) or new is None) else None
             if key is not None:

@@ -206,9 +206,13 @@ class TestEntries:
         return found
 
     def test_what_was_never_granted_is_not_published(self) -> None:
-        waiting = stored(manifests.allocation("qcd", "new", "pool", 1, "alpha"))
-        entry = entries.account_entry("qcd", "qcd", ("bob",), [waiting, self.allocation(10, 10)])
-        assert [item.name for item in entry.allocations] == ["main"]
+        assert not entries.is_granted(stored(manifests.allocation("qcd", "new", "pool", 1, "alpha")))
+        assert entries.is_granted(self.allocation(0, 0))
+
+    def test_an_entry_is_the_same_whatever_the_order(self) -> None:
+        one, two = (entries.allocation_entry(self.allocation(10, 10)) for _ in range(2))
+        first = entries.account_entry("qcd", "qcd", ("bob",), [one, two])
+        assert first.digest() == entries.account_entry("qcd", "qcd", ("bob",), [two, one]).digest()
 
     def test_what_no_pool_backs_is_seen(self) -> None:
         assert entries.is_overgranted(self.allocation(11, 10))

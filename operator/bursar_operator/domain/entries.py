@@ -44,10 +44,9 @@ def settings(cluster: Obj) -> ClusterSettings:
     )
 
 
-def account_entry(account: str, project: str, members: Sequence[str], allocations: Iterable[Obj]) -> AccountEntry:
-    """The entry of an account: its members and every allocation that was ever granted, in order of uid."""
-    built = (allocation_entry(item) for item in allocations if is_granted(item))
-    entries = tuple(sorted(built, key=lambda entry: entry.uid))
+def account_entry(account: str, project: str, members: Sequence[str], allocations: Iterable[AllocationEntry]) -> AccountEntry:
+    """The entry of an account: its members, and its granted allocations in order of uid."""
+    entries = tuple(sorted(allocations, key=lambda entry: entry.uid))
     return AccountEntry(account=account, project=project, members=tuple(members), allocations=entries)
 
 
