@@ -199,7 +199,7 @@ async def test_a_manager_adds_members_to_the_own_project_alone(people: Site, nei
 )
 async def test_a_token_that_is_none_opens_nothing(people: Site, token: str) -> None:
     async with httpx.AsyncClient(base_url=people.endpoints.gateway, verify=tls(people.endpoints.ca)) as client:
-        answer = await client.get("/api/v1/allocations", headers={"Authorization": f"Bearer {token}".strip().encode()})
+        answer = await client.get("/api/v1/allocations", headers={b"Authorization": f"Bearer {token}".strip().encode()})
     assert answer.status_code in {400, 401}
     assert "items" not in answer.text
 
