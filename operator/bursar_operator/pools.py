@@ -335,12 +335,15 @@ class Pools:
         tree = self._tree(root)
         leaves = sorted(tree.names - {root})
         wrote = any(await asyncio.gather(*(self._write(name, tree, ()) for name in leaves)))
+        more = False
         if root in tree.names:
             tree = self._tree(root)
             requests, more = ([], False) if counting else self._requests(tree)
-            wrote |= more
             wrote |= await self._write(root, tree, requests)
-        return wrote or counting
+        if more and not wrote:
+            # Full of open operations: their closes make room, and they need the loop to themselves.
+            await asyncio.sleep(CLOSE_SECONDS)
+        return wrote or more or counting
 
     async def _prepare(self, root: str) -> None:
         """Claim what is new or was edited; read the allocations after a claim, then count what was never counted."""
