@@ -65,14 +65,16 @@ async def until_job(slurm: Slurm, job: int, *states: str, reason: str = "") -> N
 
 async def until_recorded(slurm: Slurm, job: int, *, attempts: int = 1) -> None:
     """Waits until the database has the end of every attempt of a job."""
+    rows: list[str] = []
 
     async def recorded() -> bool:
         # By time, as the plug-in asks: a record found by number may still lack the start.
-        text = await slurm.run(
-            "sacct", "-a", "-n", "-P", "-X", "-D", "--starttime=now-1hour", "--format=jobidraw,end,alloctres"
-        )
-        rows = [line.split("|") for line in text.splitlines()]
-        ends = [end for number, end, held in rows if number == str(job) and held]
-        return len(ends) == attempts and "Unknown" not in ends
+        columns = "jobidraw,start,end,state,alloctres"
+        text = await slurm.run("sacct", "-a", "-n", "-P", "-X", "-D", "--starttime=now-1hour", f"--format={columns}")
+        rows[:] = [line for line in text.splitlines() if line.startswith(f"{job}|")]
+        return len(rows) == attempts and not any("Unknown" in row or row.endswith("|") for row in rows)
 
-    await until(recorded, f"the end of job {job} is in the database")
+    try:
+        await until(recorded, f"the end of job {job} is in the database")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: records {rows}, the controller has {await slurm.job(job)}") from error
