@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from bursar_agent.settings import AgentSettings
 from bursar_client.cli.apply import documents
 from bursar_crds.names import API_VERSION
 from bursar_domain.validate import validate
 from bursar_testing.reference.commands import Command, commands, scripts
 from bursar_testing.reference.reading import ROOT, Page, pages
+from bursar_testing.reference.settings import plugins
 
 PAGES = pages()
 FOLDERS = ("crds", "operator", "webhooks", "api", "agent", "manifests", "tests", "docs", "requirements", ".ci")
@@ -65,10 +67,25 @@ def test_manifests_are_valid(page: Page) -> None:
         assert found == [], f"{page.name}: {document['kind']} {document['metadata']['name']}"
 
 
+def agent_files(page: Page) -> list[dict[str, Any]]:
+    """Settings files of an agent that the page shows."""
+    texts = [*page.blocks("yaml"), *page.heredocs()]
+    return [found for text in texts if "state_directory:" in text for found in documents(text)]
+
+
+@by_page
+def test_agent_settings_exist(page: Page) -> None:
+    for found in agent_files(page):
+        assert set(found) <= set(AgentSettings.model_fields), page.name
+        own = next(plugin for plugin in plugins() if plugin.name == found["scheduler"])
+        assert set(found.get("scheduler_settings", {})) <= set(own.settings.model_fields), page.name
+
+
 def test_pages_show_manifests_and_commands() -> None:
     """The readers above would find nothing wrong in pages that they can't read."""
     shown = {document["kind"] for page in PAGES for document in manifests(page)}
     assert shown >= {"Allocation", "Cluster", "Project", "QuotaPool"}
+    assert {"slurm", "simulator"} == {found["scheduler"] for page in PAGES for found in agent_files(page)}
     called = {(program, *words[:1]) for page in PAGES for program, words in page.commands()}
     assert {("bursar", "up"), ("bursar-agent", "enrol"), ("make", "demo"), ("bursar", "clusters")} <= called
 
