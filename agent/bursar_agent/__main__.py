@@ -117,7 +117,7 @@ def run(config: Config) -> None:
             _run(work())
     except BadSetting as error:
         _stop(WRONG_USE, str(error))
-    except (files.StateInUse, files.DamagedFile, identity.NotEnrolled, SchedulerError) as error:
+    except (files.StateInUse, files.DamagedFile, identity.NotEnrolled, SchedulerError, OSError) as error:
         _stop(FAILED, str(error))
 
 

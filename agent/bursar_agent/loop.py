@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from bursar_agent import verify
+from bursar_agent import health, verify
 from bursar_agent.client import Backoff, Gateway, GatewayAway, GatewayRefused
 from bursar_agent.cycle import Clocks, Cycles
 from bursar_agent.desired import DesiredStore
@@ -54,7 +54,9 @@ class Agent:
         self._gateway = Gateway(settings.gateway, settings.gateway_ca, signer=signer, clock=self._clocks.wall)
         self._wake, self._report = asyncio.Event(), asyncio.Event()
         self._greeted, self._conflict, self._fenced = asyncio.Event(), asyncio.Event(), False
+        self._asked = asyncio.Event()
         self._fetch_all = False
+        self.metrics = health.Metrics()
         self._readiness_at: float | None = None
 
     @property
@@ -66,7 +68,7 @@ class Agent:
         """Work until cancelled."""
         log.info("agent starts", cluster=self._settings.cluster, session=self.session, scheduler=self._settings.scheduler)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with health.served(self.metrics, self._not_ready, self._settings.health_port), asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._work())
                 tasks.create_task(self._tell())
@@ -82,7 +84,7 @@ class Agent:
         while True:
             try:
                 if not self._greeted.is_set():
-                    await self._greet()
+                    await self._ask()
                 await self._fetch_unless_fenced()
                 pause.reset()
             except GatewayAway as error:
@@ -121,6 +123,13 @@ class Agent:
     async def _rest(self, pause: Backoff, what: str, error: Exception, at_least: float | None = None) -> None:
         log.warning(what, reason=str(error))
         await asyncio.sleep(pause.next(at_least))
+
+    async def _ask(self) -> None:
+        """Say hello. Whatever comes of it, cycles may begin then: let in, told to keep still, or alone with the scheduler."""
+        try:
+            await self._greet()
+        finally:
+            self._asked.set()
 
     async def _greet(self) -> None:
         """Say hello; with the scheduler's readiness as soon as the cluster's settings are known."""
@@ -175,12 +184,12 @@ class Agent:
     async def _work(self) -> None:
         """Run cycles: at once when something changed, else every interval."""
         pause = Backoff(first=0.5, longest=max(0.5, self._settings.cycle_interval_seconds))
+        await self._asked.wait()
         while True:
             self._wake.clear()
             wait = self._settings.cycle_interval_seconds
             if self.state is not None and not self._fenced:
-                self.cycles.is_skewed = self._gateway.is_skewed
-                if await self.cycles.run(self.state):
+                if await self._cycle(self.state):
                     pause.reset()
                 else:
                     wait = pause.next()
@@ -188,6 +197,28 @@ class Agent:
                 await self._refresh_readiness()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
+
+    async def _cycle(self, state: DesiredState) -> bool:
+        began = self._clocks.monotonic()
+        self.cycles.is_skewed = self._gateway.is_skewed
+        is_read = await self.cycles.run(state)
+        self.metrics.cycle_seconds.set(self._clocks.monotonic() - began)
+        self.metrics.reachable.set(is_read)
+        self.metrics.generation.set(state.generation)
+        self.metrics.accounts.set(len(state.entries))
+        self.metrics.pending.set(sum(item.state in ("Pending", "Failed") for item in self.outbox.states.values()))
+        self.metrics.brake.set(self.outbox.cycle is not None and self.outbox.cycle.brake is not None)
+        self.metrics.watermark.set(self.cycles.book.watermark or 0)
+        self.metrics.unsent.set(len(self.cycles.book.unsent))
+        return is_read
+
+    def _not_ready(self) -> str:
+        """Why the scheduler is not kept as desired right now, or ""."""
+        if self.state is None:
+            return "no desired state was fetched yet"
+        if self._fenced:
+            return "another session with the same key holds the cluster"
+        return "" if self.outbox.cycle is not None else "no cycle was finished yet"
 
     async def _refresh_readiness(self) -> None:
         """Look again now and then whether limits hold at all."""

@@ -1,5 +1,6 @@
 """Settings of the agent: a YAML file, and `BURSAR_AGENT_…` in the environment, which wins. Read once."""
 
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -48,6 +49,9 @@ class AgentSettings(BaseSettings):
     retry_members_seconds: Annotated[
         float, Field(ge=1, le=86_400, description="Pause before a member whom the host does not know is tried again.")
     ] = 60.0
+    health_port: Annotated[
+        int | None, Field(ge=0, le=65_535, description="Port on 127.0.0.1 for /healthz, /readyz, /metrics. Default: none.")
+    ] = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="What is logged.")] = "INFO"
 
     @classmethod
@@ -61,6 +65,15 @@ class AgentSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `load` hands in, so that nothing comes from a place that it did not check."""
         return (init_settings,)
+
+    @field_validator("gateway_ca")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        try:
+            ssl.create_default_context(cafile=str(path) if path else None)
+        except OSError as error:
+            raise ValueError(f"{path} holds no certificates in PEM form; name the gateway's authority") from error
+        return path
 
     @field_validator("state_directory")
     @classmethod

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -42,6 +44,7 @@ async def agent(*arguments: object, code: int = 0) -> str:
         ({"cluster": "C!"}, "cluster: "),
         ({"cycle_interval_seconds": 0}, "cycle_interval_seconds: "),
         ({"gateway_ca": "/nowhere/ca.crt"}, "gateway_ca: "),
+        ({"gateway_ca": __file__}, "holds no certificates"),
         ({"state_directory": "/nowhere/at/all"}, "state_directory: "),
         ({"scheduler_settings": 5}, "scheduler_settings: "),
     ],
@@ -76,8 +79,11 @@ async def test_the_agent_refuses_to_start_on_a_bad_setting_and_names_it(tmp_path
 
 async def test_enrol_plan_run_and_stop_as_processes(stack: Stack, tmp_path: Path) -> None:
     cluster = cluster_settings("shell")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     await stack.publish(cluster, {"aa": account("aa", allocation("shell-x", 10), members=("ann",))})
-    path = config(tmp_path, cluster="shell", gateway=stack.address, gateway_ca=str(stack.authority), cycle_interval_seconds=0.1)
+    address = {"gateway": stack.address, "gateway_ca": str(stack.authority)}
+    path = config(tmp_path, cluster="shell", cycle_interval_seconds=0.1, health_port=port, **address)
     deciding = asyncio.create_task(stack.decide())
     assert "enrolled for cluster shell" in await agent("enrol", "-c", path, "--token", stack.token("shell"))
     await deciding
@@ -90,6 +96,9 @@ async def test_enrol_plan_run_and_stop_as_processes(stack: Stack, tmp_path: Path
             return (await stack.ledger.acknowledgements("shell")).get("shell-x") == 1
 
         await soon(is_enforced, "the process enforces")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert [(await client.get(at)).status_code for at in ("/healthz", "/readyz", "/x")] == [200, 200, 404]
+            assert "bursar_agent_generation 1.0" in (await client.get("/metrics")).text
         assert "another agent works" in await agent("plan", "-c", path, code=1)
         assert "another agent works" in await agent("run", "-c", path, code=1)
     finally:

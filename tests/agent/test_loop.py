@@ -118,7 +118,7 @@ async def test_the_younger_of_two_agents_with_one_key_writes_nothing(stack: Stac
     await enrol(stack, settings)
     async with running_agent(settings):
         await soon(lambda: acknowledged(stack, "twins", "twin", 1), "the first agent works")
-        shutil.copytree(first, second, ignore=shutil.ignore_patterns("simulator*", "journal*", "desired*"))
+        shutil.copytree(first, second, ignore=shutil.ignore_patterns("simulator*", "journal*"))
         async with running_agent(agent_settings(stack, "twins", second, {})) as (younger, scheduler):
             await eventually(lambda: younger.is_fenced, "the second agent is told")
             assert scheduler.machine.accounts == {}
