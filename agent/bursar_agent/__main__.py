@@ -33,7 +33,7 @@ def _stop(code: int, message: str) -> NoReturn:
 
 
 def _needs_the_extra() -> None:
-    require("bursar-agent", "agent", "joserfc")
+    require("bursar-agent", "agent", "joserfc", "prometheus_client")
 
 
 def _settings(config: Path) -> AgentSettings:

@@ -6,6 +6,7 @@ from typing import Final, cast
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from bursar_agent.health import Metrics as AgentMetrics
 from bursar_api.health import GatewayMetrics
 from bursar_kube.client import Kube
 from bursar_operator.metrics import Metrics as OperatorMetrics
@@ -13,7 +14,9 @@ from bursar_testing.reference.markdown import code, page, sentence, table
 from bursar_webhooks.metrics import Metrics as WebhookMetrics
 from bursar_webhooks.view import View
 
-INTRODUCTION: Final = "Operator, webhook and gateway serve these at `/metrics`, in Prometheus' text format."
+INTRODUCTION: Final = (
+    "Each process serves these at `/metrics`, in Prometheus' text format; the agent where it has a `health_port`."
+)
 
 
 def registries() -> dict[str, CollectorRegistry]:
@@ -24,6 +27,7 @@ def registries() -> dict[str, CollectorRegistry]:
         "bursar-operator": OperatorMetrics().registry,
         "bursar-webhooks": WebhookMetrics(view)._registry,
         "bursar-gateway": GatewayMetrics().registry,
+        "bursar-agent": AgentMetrics().registry,
     }
 
 
