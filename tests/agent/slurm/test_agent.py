@@ -17,7 +17,7 @@ from bursar_agent.verify import DesiredState
 from bursar_domain.keys import Signer
 from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings, Root
 from bursar_local.slurm import Slurm
-from bursar_testing.slurm_accounts import until, until_job, until_recorded
+from bursar_testing.slurm_accounts import cluster_settings, until, until_job, until_recorded
 
 FAR_AHEAD = 2**33
 
@@ -34,6 +34,12 @@ class Watched:
     async def apply(self, settings: ClusterSettings, changes: list[AccountChange]) -> list[Outcome]:
         self.written += changes
         return list(await self._scheduler.apply(settings, changes))
+
+
+@pytest.fixture
+def cluster(slurm: Slurm) -> ClusterSettings:
+    """A root account of its own: the wall that the agent puts around it is no business of other tests."""
+    return cluster_settings(slurm.cluster).model_copy(update={"root_account": "agents-own"})
 
 
 @pytest.fixture

@@ -255,5 +255,5 @@ def user_tables(users: Sequence[str], ids: Sequence[int]) -> tuple[str, str]:
     """passwd and group for nss_wrapper: root and the given users, one group for all of them."""
     gid = ids[0]
     rows = [f"{name}:x:{uid}:{gid}:{name}:/tmp:/bin/sh" for name, uid in zip(users, ids, strict=False)]
-    passwd = "\n".join(["root:x:0:0:root:/root:/bin/sh", *rows, "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"])
+    passwd = "\n".join(["root:x:0:0:root:/:/bin/sh", *rows, "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"])
     return passwd + "\n", f"root:x:0:\nbursar-users:x:{gid}:\nnogroup:x:65534:\n"
