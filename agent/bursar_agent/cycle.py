@@ -18,6 +18,7 @@ from bursar_agent.settings import AgentSettings
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.usagereader import DistrustedRead, UsageReader
 from bursar_agent.verify import DesiredState
+from bursar_crds.reasons import Reason
 from bursar_domain.balance import balance
 from bursar_domain.wire import Miss
 
@@ -218,18 +219,20 @@ class Cycles:
         found: list[Miss] = []
         if state.is_expired(int(self.clocks.wall())):
             message = "the signed state is past its validity: nothing is loosened any more"
-            found.append(Miss(reason="DesiredStateExpired", message=message, remedy="look whether operator and gateway run"))
+            found.append(Miss(reason=Reason.STATE_EXPIRED, message=message, remedy="look whether operator and gateway run"))
         if rows := self._reader.recent.bad_rows:
             message = f"{rows} job records can't be read and are not counted"
-            found.append(Miss(reason="UnreadableRecords", message=message, remedy="see the agent's log"))
+            found.append(Miss(reason=Reason.RECORDS_UNREADABLE, message=message, remedy="see the agent's log"))
         if self.is_skewed:
             message = "the clocks of gateway and agent differ by more than a minute: no period is decided"
-            found.append(Miss(reason="ClockSkewed", message=message, remedy="synchronise the clock of this host"))
+            found.append(Miss(reason=Reason.CLOCK_SKEW, message=message, remedy="synchronise the clock of this host"))
         return tuple(found)
 
     def _report_away(self, state: DesiredState, reason: str) -> None:
         """Tell that the scheduler can't be read, with everything else as it was last seen."""
-        away = Miss(reason="SchedulerUnavailable", message=reason[:1000], remedy="look at the scheduler and its accounting")
+        away = Miss(
+            reason=Reason.SCHEDULER_UNAVAILABLE, message=reason[:1000], remedy="look at the scheduler and its accounting"
+        )
         known = self.outbox.cycle
         if known is not None:
             self.outbox.put(replace(known, misses=(*self.misses, away)), self.outbox.states, {}, self.clocks.wall())

@@ -20,6 +20,7 @@ from bursar_agent.settings import AgentSettings
 from bursar_agent.tokens import CallSigner
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
+from bursar_crds.reasons import Reason
 from bursar_domain.wire import Hello, Miss
 
 log = structlog.get_logger(__name__)
@@ -160,7 +161,7 @@ class Agent:
         try:
             found = await self._scheduler.capabilities(self.state.settings)
         except SchedulerError as error:
-            miss = Miss(reason="SchedulerUnavailable", message=str(error)[:1000], remedy="look at the scheduler")
+            miss = Miss(reason=Reason.SCHEDULER_UNAVAILABLE, message=str(error)[:1000], remedy="look at the scheduler")
             return Readiness(self._settings.scheduler, "", (), (miss,))
         self.cycles.misses = found.misses
         return found

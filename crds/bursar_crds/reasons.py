@@ -79,6 +79,10 @@ class Reason(StrEnum):
     OBSERVING = "Observing", "The cluster is in Observe mode by its spec."
     CLOCK_SKEW = "ClockSkew", "The agent's clock differs by more than a minute; no period is decided."
 
+    SCHEDULER_UNAVAILABLE = "SchedulerUnavailable", "The agent can't read the scheduler or its records; it writes nothing."
+    STATE_EXPIRED = "StateExpired", "The signed state is past its validity; the agent loosens nothing."
+    RECORDS_UNREADABLE = "RecordsUnreadable", "Some job records can't be read and are not counted; nothing is raised by them."
+
     # How the scheduler is set up
     SAFE_MISSING = "SafeMissing", "AccountingStorageEnforce lacks `safe`, so a job may start that its budget cannot hold."
     LIMITS_MISSING = "LimitsMissing", "AccountingStorageEnforce lacks `limits`, so the scheduler ignores limits."

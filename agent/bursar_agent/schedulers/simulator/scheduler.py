@@ -14,6 +14,7 @@ from bursar_agent.schedulers.simulator.jobs import Attempt, Job
 from bursar_agent.schedulers.simulator.machine import Machine
 from bursar_agent.schedulers.simulator.settings import SimulatorSettings, read_users
 from bursar_agent.schedulers.simulator.status import status
+from bursar_crds.reasons import Reason
 from bursar_domain.buckets import JobUse
 from bursar_domain.units import DEFAULT_TRACKABLE
 from bursar_domain.wire import ClusterSettings, Miss
@@ -149,7 +150,7 @@ class SimulatedScheduler:
         """It can do everything but count what its jobs do not hold."""
         misses = tuple(
             Miss(
-                reason="ResourceNotTracked",
+                reason=Reason.TRACKABLE_MISSING,
                 message=f"the simulated machine has no {resource.trackable}",
                 remedy=f"take {resource.name} out of spec.resources of the Cluster",
             )
@@ -205,9 +206,7 @@ class SimulatedScheduler:
 
     def write_status(self) -> None:
         """Write `status.json`."""
-        store.write_status(
-            self._status, {**status(self.machine, self.missing_associations()), "skipped": self._trace.skipped}
-        )
+        store.write_status(self._status, {**status(self.machine, self.missing_associations()), "skipped": self._trace.skipped})
 
 
 def _carry_out(machine: Machine, root: str, changes: Iterable[AccountChange], tracked: Sequence[str]) -> None:
