@@ -37,7 +37,8 @@ class Stage:
     slurm: Slurm | None
     agents: dict[str, Agent] = field(default_factory=dict)
     refusals: list[Obj] = field(default_factory=list)
-    topped_up: dict[str, float] = field(default_factory=dict)
+    topped_up: dict[str, int] = field(default_factory=dict)
+    restarted: set[str] = field(default_factory=set)
     submitted: dict[int, jobs.Job] = field(default_factory=dict)
     enforcement: dict[tuple[str, str], str] = field(default_factory=dict)
 
