@@ -35,6 +35,7 @@ DirectoryOption = Annotated[
 ]
 UserOption = Annotated[str, typer.Option("--as", help="Development user to ask as (local stack only).")]
 DEFAULT_USER = "erin"
+WIDEST = 400
 
 
 def call(directory: Path | None, user: str, work: Callable[[BursarClient], Awaitable[Result]]) -> Result:
@@ -101,7 +102,10 @@ def table(rows: Sequence[Obj], columns: Sequence[tuple[str, Callable[[Obj], obje
         )
     for row in rows:
         drawn.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in (of(row) for _, of in columns)))
-    Console().print(drawn)
+    console = Console()
+    # A cut-off figure is worse than a wrapped line.
+    needed = console.measure(drawn, options=console.options.update_width(WIDEST)).maximum
+    Console(width=max(console.width, needed)).print(drawn)
 
 
 def ready(obj: Obj) -> str:

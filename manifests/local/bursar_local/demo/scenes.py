@@ -110,15 +110,14 @@ def _allocation(project: str, cluster: str, name: str, pool: str, hours: int) ->
     return yaml.safe_dump(document)
 
 
-async def change_hours(stage: Stage, project: str, cluster: str, hours: int) -> float:
-    """`kubectl apply` with other hours; the wall clock of its acknowledgement."""
+async def change_hours(stage: Stage, project: str, cluster: str, hours: int) -> None:
+    """`kubectl apply` with other hours."""
     pool = {"alpha": "alpha-shared"}.get(cluster) or (
         "ipsc-science" if project in {"lattice-qcd", "climate", "materials", "combustion"} else "ipsc-engineering"
     )
     code, text = await stage.kubectl.apply_text(_allocation(project, cluster, cluster, pool, hours))
     if code:
         raise LocalStackError(text)
-    return time.time()
 
 
 async def run_jobs(stage: Stage) -> None:
@@ -182,9 +181,10 @@ async def _look_at_simulator(stage: Stage) -> bool:
     ].line = f"{day}   {found['finished']:,} jobs done, {found['running']} running, {found['pending']} waiting"
     waiting = [entry for entry in found["refused"] if entry["account"] == SCARCE]
     if waiting and "ipsc" not in stage.topped_up:
-        await _top_up(
-            stage, "ipsc", f"job {waiting[0]['job']} of {SCARCE} does not start on ipsc: {waiting[0]['reason']}", waiting[0]
-        )
+        told = f"job {waiting[0]['job']} of {SCARCE} does not start on ipsc: {waiting[0]['reason']}"
+        await _top_up(stage, "ipsc", told, waiting[0])
+    elif "ipsc" in stage.topped_up and all(entry["job"] != stage.topped_up["ipsc"] for entry in waiting):
+        _tell_start(stage, "ipsc")
     return bool(found["done"])
 
 
@@ -199,7 +199,16 @@ async def _look_at_slurm(stage: Stage) -> bool:
         if reason == jobs.PENDING_REASON and stage.submitted[number].account == SCARCE and "alpha" not in stage.topped_up:
             told = f"Slurm holds job {number} of {SCARCE} on alpha: {reason}"
             await _top_up(stage, "alpha", told, {"job": number, "account": SCARCE, "reason": reason})
+    waiting = {number for number, state, _ in rows if state == "PENDING"}
+    if "alpha" in stage.topped_up and stage.topped_up["alpha"] not in waiting:
+        _tell_start(stage, "alpha")
     return not rows
+
+
+def _tell_start(stage: Stage, cluster: str) -> None:
+    if cluster not in stage.restarted:
+        stage.restarted.add(cluster)
+        stage.screen.say(f"job {stage.topped_up[cluster]} of {SCARCE} starts on {cluster}", "good")
 
 
 async def _top_up(stage: Stage, cluster: str, told: str, refusal: Obj) -> None:
@@ -207,5 +216,5 @@ async def _top_up(stage: Stage, cluster: str, told: str, refusal: Obj) -> None:
     stage.refusals.append({"cluster": cluster, "kind": "JobNotStarted", **refusal})
     hours = TOP_UP_HOURS[cluster]
     stage.screen.say(f"kubectl apply: {SCARCE} on {cluster} is raised to {hours:,} cpu hours", "step")
-    acknowledged = await change_hours(stage, SCARCE, cluster, hours)
-    stage.topped_up[cluster] = acknowledged
+    await change_hours(stage, SCARCE, cluster, hours)
+    stage.topped_up[cluster] = refusal["job"]

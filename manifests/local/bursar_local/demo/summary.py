@@ -57,7 +57,9 @@ def document(rows: list[Obj], latencies: Mapping[str, list[float]], stage: Stage
     for row in rows:
         values = latencies.get(row["cluster"], [])
         row["applyToEnforcedSeconds"] = {"n": len(values), "p50": percentile(values, 50), "p95": percentile(values, 95)}
-    good = all(row["difference"] == 0 for row in rows) and bool(stage.refusals)
+    told = {refusal["cluster"] for refusal in stage.refusals if refusal["kind"] == "JobNotStarted"}
+    wanted = {"ipsc"} | ({"alpha"} if stage.slurm is not None else set())
+    good = all(row["difference"] == 0 for row in rows) and told == stage.restarted == wanted
     return {"ok": good, "seconds": round(time.monotonic() - began, 1), "clusters": rows, "refusals": stage.refusals}
 
 
@@ -76,7 +78,8 @@ def lines(found: Obj, path: Path) -> list[tuple[str, str]]:
         what = f"{row['jobs']:,} jobs of {row['accounts']} accounts, {row['secondsBooked']:,} cpu seconds booked"
         check = f"{row['secondsExpected']:,} by an independent sum over {source}"
         verdict = "equal to the second" if exact else f"OFF by {row['differenceByAccount']}"
-        text = f"{row['cluster']} ({row['scheduler']} {row['schedulerVersion']}): {what}, {check}: {verdict}"
+        version = str(row["schedulerVersion"]).removeprefix(row["scheduler"]).strip()
+        text = f"{row['cluster']} ({row['scheduler']} {version}): {what}, {check}: {verdict}"
         shown.append((text, "good" if exact else "bad"))
         quick = row["applyToEnforcedSeconds"]
         if quick["n"]:
