@@ -20,6 +20,8 @@ from bursar_domain.wire import SlotReport, UsageRow
 Rows = Mapping[RowKey, Amounts]
 _FIRST = -(2**62)
 COMPACT_LINES = 4
+COMPACT_BYTES = 16 * 1024 * 1024
+COMPACT_RATIO = 3
 
 
 class Version(NamedTuple):
@@ -39,7 +41,7 @@ class _Seen(NamedTuple):
 class UsageBook:
     """Slots of one cluster. ``watermark`` and ``covered_from``: the seconds between which use is complete."""
 
-    def __init__(self, directory: Path, epoch: int) -> None:
+    def __init__(self, directory: Path, epoch: int, *, compact_bytes: int = COMPACT_BYTES) -> None:
         """Resume from disk; ``epoch`` is used where nothing is there yet and must grow from one loss of state to the next."""
         self._path = directory / "usage.jsonl"
         self.epoch = epoch
@@ -52,6 +54,7 @@ class UsageBook:
         self._hours: defaultdict[int, set[str]] = defaultdict(set)
         self._charged: defaultdict[str, defaultdict[str, dict[int, Quarters]]] = defaultdict(lambda: defaultdict(dict))
         self._segments: dict[str, tuple[tuple[int, ...], dict[str, list[int]]]] = {}
+        self._compact_bytes = self._compact_above = compact_bytes
         self._load()
 
     def record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None) -> int:
@@ -80,6 +83,7 @@ class UsageBook:
         self.watermark, self.covered_from = new_watermark, covered
         for key, rows in changed.items():
             self._take(key, Version(self.seq, rows))
+        self._compact_if_long()
         return len(changed)
 
     def begin(self, now: int) -> None:
@@ -169,6 +173,7 @@ class UsageBook:
         slots = [(report.account, report.hour, report.seq) for report in reports]
         append_durably(self._path, [{"kind": "sent", "slots": slots, "watermark": watermark}])
         self._forget(slots, watermark)
+        self._compact_if_long()
 
     def _forget(self, slots: Iterable[Sequence[Any]], watermark: int | None) -> None:
         for account, hour, seq in slots:
@@ -196,6 +201,22 @@ class UsageBook:
             self._forget(_list(line["slots"]), _optional(line["watermark"]))
         if lines > COMPACT_LINES + len(latest) // 8:
             self._compact(latest)
+        self._note_size()
+
+    def _note_size(self) -> None:
+        size = self._path.stat().st_size if self._path.exists() else 0
+        self._compact_above = max(self._compact_bytes, COMPACT_RATIO * size)
+
+    def _compact_if_long(self) -> None:
+        """Versions that were replaced go once they are most of the file."""
+        if self._path.stat().st_size <= self._compact_above:
+            return
+        latest: dict[SlotKey, Version] = {}
+        for line in read_lines(self._path):
+            if line["kind"] == "read":
+                self._resume(line, latest)
+        self._compact(latest)
+        self._note_size()
 
     def _resume(self, line: Mapping[str, Any], latest: dict[SlotKey, Version]) -> None:
         self.epoch, self.seq = line["epoch"], line["seq"]

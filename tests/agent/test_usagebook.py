@@ -164,6 +164,19 @@ async def test_a_crash_while_writing_loses_only_that_read(feed: Feed) -> None:
         assert feed.book.seq == 2
 
 
+def test_a_long_life_does_not_fill_the_disk(tmp_path: Path) -> None:
+    book = UsageBook(tmp_path, epoch=1, compact_bytes=4_000)
+    for second in range(1, 400):
+        slots = slots_of([use("1", 0, second), use("2", 0, second, account="bb")])
+        assert book.record(slots, BASE, BASE + second) == 2
+        if second == 200:
+            book.sent([book.report(SlotKey("bb", BASE))], BASE + 200)
+        assert (tmp_path / "usage.jsonl").stat().st_size < 5_000
+    again = UsageBook(tmp_path, epoch=1)
+    assert (total(again), again.seq, again.watermark, again.sent_watermark) == (2 * 399, 399, BASE + 399, BASE + 200)
+    assert again.unsent == book.unsent
+
+
 def test_sums_between_boundaries_are_attributed_as_their_quarters_are(tmp_path: Path) -> None:
     dice = random.Random(3)
     book = UsageBook(tmp_path, epoch=1)
