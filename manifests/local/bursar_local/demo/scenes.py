@@ -199,8 +199,8 @@ async def _look_at_slurm(stage: Stage) -> bool:
         if reason == jobs.PENDING_REASON and stage.submitted[number].account == SCARCE and "alpha" not in stage.topped_up:
             told = f"Slurm holds job {number} of {SCARCE} on alpha: {reason}"
             await _top_up(stage, "alpha", told, {"job": number, "account": SCARCE, "reason": reason})
-    waiting = {number for number, state, _ in rows if state == "PENDING"}
-    if "alpha" in stage.topped_up and stage.topped_up["alpha"] not in waiting:
+    pending = {number for number, state, _ in rows if state == "PENDING"}
+    if "alpha" in stage.topped_up and stage.topped_up["alpha"] not in pending:
         _tell_start(stage, "alpha")
     return not rows
 
