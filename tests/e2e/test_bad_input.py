@@ -166,23 +166,37 @@ GATEWAY = {
     "ISSUER": "https://issuer.example.org",
 }
 OPERATOR = {"LEDGER_URL": "sqlite:///x.db", "SIGNING_KEY_FILE": "k", "HEALTH_PORT": "0"}
-BAD_SETTINGS = [
-    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"HEALTH_PORT": "90000"}, "HEALTH_PORT"),
-    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"LEDGER_URL": "nonsense"}, "LEDGER_URL"),
-    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
-    ("bursar_operator", "BURSAR_OPERATOR_", OPERATOR, {"LEGDER_URL": "x"}, "LEGDER_URL"),
-    ("bursar_operator", "BURSAR_OPERATOR_", {}, {}, "LEDGER_URL"),
-    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {"PORT": "1"}, {"PORT": "many"}, "PORT"),
-    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {"PORT": "1"}, {"STALE_SECONDS": "-1"}, "STALE_SECONDS"),
-    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {"PORT": "1"}, {"PROT": "1"}, "PROT"),
-    ("bursar_webhooks", "BURSAR_WEBHOOKS_", {}, {}, "PORT"),
-    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"PORT": "0"}, "PORT"),
-    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"ISUER": "x"}, "ISUER"),
-    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"TLS_KEY": "/nowhere"}, "TLS_KEY"),
-    ("bursar_api", "BURSAR_GATEWAY_", {}, {}, "LEDGER_URL"),
-    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
-    ("bursar_api", "BURSAR_GATEWAY_", GATEWAY, {"LEDGER_URL": "nonsense"}, "LEDGER_URL"),
-]
+PARTS = {
+    "bursar_operator": ("BURSAR_OPERATOR_", OPERATOR),
+    "bursar_webhooks": ("BURSAR_WEBHOOKS_", {"PORT": "1"}),
+    "bursar_api": ("BURSAR_GATEWAY_", GATEWAY),
+}
+# What differs from good settings, and the setting that has to be named; None takes all settings away.
+BAD_SETTINGS: dict[str, list[tuple[dict[str, str] | None, str]]] = {
+    "bursar_operator": [
+        ({"HEALTH_PORT": "90000"}, "HEALTH_PORT"),
+        ({"LEDGER_URL": "nonsense"}, "LEDGER_URL"),
+        ({"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
+        ({"LEGDER_URL": "x"}, "LEGDER_URL"),
+        (None, "LEDGER_URL"),
+    ],
+    "bursar_webhooks": [
+        ({"PORT": "many"}, "PORT"),
+        ({"STALE_SECONDS": "-1"}, "STALE_SECONDS"),
+        ({"PROT": "1"}, "PROT"),
+        ({"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
+        (None, "PORT"),
+    ],
+    "bursar_api": [
+        ({"PORT": "0"}, "PORT"),
+        ({"ISUER": "x"}, "ISUER"),
+        ({"TLS_KEY": "/nowhere"}, "TLS_KEY"),
+        ({"KUBECONFIG": "/nowhere"}, "KUBECONFIG"),
+        ({"LEDGER_URL": "nonsense"}, "LEDGER_URL"),
+        ({"DEV_IDENTITY": "true"}, "DEV_IDENTITY_CERTIFICATE"),
+        (None, "LEDGER_URL"),
+    ],
+}
 
 
 async def started(people: Site, module: str, *arguments: str, **environment: str) -> Ran:
@@ -191,16 +205,19 @@ async def started(people: Site, module: str, *arguments: str, **environment: str
     return await people.run(sys.executable, "-P", "-m", module, *arguments, environment=kept | environment)
 
 
-@pytest.mark.parametrize(
-    ("module", "prefix", "good", "bad", "named"), BAD_SETTINGS, ids=lambda v: v if isinstance(v, str) else ""
-)
-async def test_a_part_refuses_to_start_on_a_bad_setting_and_names_it(
-    people: Site, module: str, prefix: str, good: dict[str, str], bad: dict[str, str], named: str
-) -> None:
-    ran = await started(people, module, **{f"{prefix}{name}": value for name, value in (good | bad).items()})
-    assert ran.code != 0
-    assert f"{prefix}{named}" in ran.err
-    assert "Traceback" not in ran.err
+@pytest.mark.parametrize("module", PARTS)
+async def test_a_part_refuses_to_start_on_a_bad_setting_and_names_it(people: Site, module: str) -> None:
+    prefix, good = PARTS[module]
+
+    async def start(bad: dict[str, str] | None) -> Ran:
+        settings = {} if bad is None else good | bad
+        return await started(people, module, **{f"{prefix}{name}": value for name, value in settings.items()})
+
+    answers = await asyncio.gather(*(start(bad) for bad, _ in BAD_SETTINGS[module]))
+    for (bad, named), ran in zip(BAD_SETTINGS[module], answers, strict=True):
+        assert ran.code != 0, bad
+        assert f"{prefix}{named}" in ran.err, bad
+        assert "Traceback" not in ran.err, bad
 
 
 AGENT: Obj = {"cluster": "alpha", "gateway": "https://127.0.0.1:1", "scheduler": "simulator"}
@@ -217,19 +234,22 @@ BAD_AGENTS: list[tuple[Obj, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "named"), BAD_AGENTS, ids=lambda value: value if isinstance(value, str) else "")
-async def test_an_agent_refuses_to_start_on_a_bad_setting_and_names_it(
-    people: Site, tmp_path: Path, bad: Obj, named: str
-) -> None:
+async def test_an_agent_refuses_to_start_on_a_bad_setting_and_names_it(people: Site, tmp_path: Path) -> None:
     # Enrolled by hand, so that nothing but the setting is wrong.
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     (state / "agent-key").write_bytes(bytes(32))
     (state / "agent-key").chmod(0o600)
     (state / "pinned.json").write_text('{"cluster": "alpha", "fingerprint": "0"}')
-    config = tmp_path / "agent.yaml"
-    config.write_text(yaml.safe_dump({**AGENT, "state_directory": str(state), **bad}))
-    ran = await started(people, "bursar_agent", "run", "--config", str(config))
-    assert ran.code != 0
-    assert named in ran.err
-    assert "Traceback" not in ran.err
+
+    async def start(number: int, bad: Obj) -> Ran:
+        config = tmp_path / f"{number}.yaml"
+        config.write_text(yaml.safe_dump({**AGENT, "state_directory": str(state), **bad}))
+        return await started(people, "bursar_agent", "run", "--config", str(config))
+
+    # One after the other: they lock the state directory that they share.
+    for number, (bad, named) in enumerate(BAD_AGENTS):
+        ran = await start(number, bad)
+        assert ran.code != 0, bad
+        assert named in ran.err, bad
+        assert "Traceback" not in ran.err, bad

@@ -25,16 +25,17 @@ from bursar_testing.ownstack import OwnStack, own_stack
 from bursar_testing.site import Agent, Obj, Site, applied, condition, fresh, hours, limit_in_force, status_of, until
 
 GRANTED = 100
-MACHINE: Obj = {"processors": 64, "speed": 60}
+MACHINE: Obj = {"processors": 64, "speed": 300}
 
 
 @dataclass
 class Crew:
-    """A stack of its own, a cluster with an agent, and a project with 100 hours there."""
+    """A stack of its own, a cluster with an agent, a project with 100 hours there and a greedy one with a single hour."""
 
     stack: OwnStack
     cluster: str
     project: str
+    greedy: str
     pool: str
     agent: Agent
     seconds: int = 0
@@ -44,13 +45,19 @@ class Crew:
         """What people do."""
         return self.stack.site
 
-    def submit(self, cpus: int, seconds: int, *, runs: bool = True) -> None:
+    def submit(self, cpus: int, seconds: int) -> None:
         """Hand a job to the simulated scheduler, and keep count of what has to be booked."""
-        job: Obj = {"user": "alice", "account": self.project, "cpu": cpus, "seconds": seconds}
+        self._hand_in(self.project, cpus, seconds)
+        self.seconds += cpus * seconds
+
+    def submit_too_much(self) -> None:
+        """A job of the greedy project that its hour can't hold."""
+        self._hand_in(self.greedy, 8, 3600)
+
+    def _hand_in(self, account: str, cpus: int, seconds: int) -> None:
+        job = {"user": "alice", "account": account, "cpu": cpus, "seconds": seconds}
         with (self.agent.state / "submit.jsonl").open("a") as file:
             file.write(json.dumps(job) + "\n")
-        if runs:
-            self.seconds += cpus * seconds
 
     async def until_booked(self) -> None:
         """Wait until the books hold exactly what ran."""
@@ -70,13 +77,18 @@ class Crew:
 async def crew(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crew]:
     folder = tmp_path_factory.mktemp("crew")
     async with own_stack(tmp_path_factory.mktemp("own"), folder) as stack:
-        site, cluster, project, pool = stack.site, fresh("res"), fresh("keep"), fresh("pool")
-        await site.apply(make.cluster(cluster), make.project(project, "alice"), make.pool(pool, cluster, 1000))
-        await site.until_project(project)
-        await site.apply(make.allocation(project, "main", pool, GRANTED, cluster))
+        site, cluster, pool = stack.site, fresh("res"), fresh("pool")
+        keep, greedy = fresh("keep"), fresh("greedy")
+        projects = {keep: GRANTED, greedy: 1}
+        owned = (make.project(name, "alice") for name in projects)
+        await site.apply(make.cluster(cluster), make.pool(pool, cluster, 1000), *owned)
+        for name in projects:
+            await site.until_project(name)
+        await site.apply(*(make.allocation(name, "main", pool, amount, cluster) for name, amount in projects.items()))
         agent = await site.start_agent(cluster, "simulator", MACHINE)
-        crew = Crew(stack, cluster, project, pool, agent)
-        await site.until_allocation(project, "main", "Enforced")
+        crew = Crew(stack, cluster, keep, greedy, pool, agent)
+        for name in projects:
+            await site.until_allocation(name, "main", "Enforced")
         yield crew
         await crew.agent.process.stop()
 
@@ -128,11 +140,11 @@ async def test_gateway_away_the_limit_holds_and_use_is_sent_later(crew: Crew) ->
     site = crew.site
     await crew.stack.kill("gateway")
     crew.submit(4, 900)
-    crew.submit(64, 3600 * GRANTED, runs=False)
+    crew.submit_too_much()
 
     async def refused() -> bool:
-        reasons = [item["reason"] for item in status_of(crew.agent)["refused"]]
-        return reasons == ["AssocGrpCPUMinutesLimit"]
+        refusals = [(item["account"], item["reason"]) for item in status_of(crew.agent)["refused"]]
+        return refusals == [(crew.greedy, "AssocGrpCPUMinutesLimit")]
 
     await until(refused, "the job that its budget can't hold waits")
     await crew.allocate("later", 5)
@@ -151,7 +163,7 @@ async def test_gateway_away_the_limit_holds_and_use_is_sent_later(crew: Crew) ->
 
 
 async def test_agent_killed_amid_a_job_books_every_second_and_writes_nothing_anew(crew: Crew) -> None:
-    crew.submit(8, 900)
+    crew.submit(8, 3000)
 
     async def runs() -> bool:
         return bool(status_of(crew.agent)["running"] == 1)
@@ -276,7 +288,7 @@ async def test_a_forged_desired_state_changes_nothing(crew: Crew, tmp_path: Path
         evil.epoch = 1_000_000
         settings = entries.cluster_settings(crew.cluster)
         for amount in range(generation + 2):
-            generous = entries.account(crew.project, entries.allocation("forged", 50_000 + amount))
+            generous = entries.account(crew.project, entries.allocation("forged", 50_000 + amount, revision=amount + 1))
             await evil.publish(settings, {crew.project: generous})
         fooled = await copied(crew.agent, tmp_path / "fooled", gateway=evil.address, gateway_ca=str(evil.authority))
         try:
