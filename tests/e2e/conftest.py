@@ -14,7 +14,6 @@ from bursar_local.demo.kube import Kubectl
 from bursar_local.endpoints import Endpoints
 from bursar_testing import manifests as make
 from bursar_testing.site import Site
-from bursar_testing.slurm import pytest_collection_modifyitems, slurm  # noqa: F401 - fixture and hook
 
 
 @pytest.fixture(scope="session")

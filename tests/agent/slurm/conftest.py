@@ -11,18 +11,17 @@ from bursar_agent.schedulers.slurm import PLUGIN
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_domain.wire import ClusterSettings
 from bursar_local.slurm import Slurm
-from bursar_testing.slurm import pytest_collection_modifyitems, slurm  # noqa: F401 - fixture and hook
 from bursar_testing.slurm_accounts import OPEN, OpenAccount, cluster_settings, new, settings_of
 
 
 @pytest.fixture(scope="session")
-def cluster(slurm: Slurm) -> ClusterSettings:  # noqa: F811 - the fixture
+def cluster(slurm: Slurm) -> ClusterSettings:
     """The session's cluster."""
     return cluster_settings(slurm.cluster)
 
 
 @pytest.fixture
-async def scheduler(slurm: Slurm, tmp_path: Path) -> AsyncIterator[SlurmScheduler]:  # noqa: F811 - the fixture
+async def scheduler(slurm: Slurm, tmp_path: Path) -> AsyncIterator[SlurmScheduler]:
     """The plug-in, connected to the session's Slurm."""
     connected = PLUGIN.connect(settings_of(slurm), tmp_path)
     yield connected
@@ -37,7 +36,7 @@ def fresh_name() -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
-async def spare_accounts(slurm: Slurm, cluster: ClusterSettings, fresh_name: Callable[[], str]) -> list[str]:  # noqa: F811
+async def spare_accounts(slurm: Slurm, cluster: ClusterSettings, fresh_name: Callable[[], str]) -> list[str]:
     """Accounts made at once, with alice in them and 1000 CPU minutes: each command takes a while, however many it serves."""
     commands = PLUGIN.connect(settings_of(slurm), Path("/"))
     changes = [new(fresh_name(), {"cpu": 1000, **OPEN}, "alice") for _ in range(40)]

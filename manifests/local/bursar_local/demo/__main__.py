@@ -27,6 +27,8 @@ ALLOCATOR = "dana"
 PEOPLE = ("alice", "bob", "carol")
 ROUNDS = {"ipsc": 12, "alpha": 12}
 SPEED = 160_000
+# The shortest PriorityCalcPeriod that Slurm takes: its counters move once a minute.
+SLURM_TIMES = {"counter_period_seconds": 60}
 
 
 def main() -> int:
@@ -115,7 +117,7 @@ async def start_agents(stage: scenes.Stage) -> None:
     idle: dict[str, Any] = {"processors": 512, "speed": 1}
     plain = {"usage_interval_seconds": 1.0, "cycle_interval_seconds": 0.5}
     stage.agents["alpha"] = await (
-        agents.start(stage.endpoints, stage.directory, "alpha", "slurm", slurm_settings(stage.slurm), **plain)
+        agents.start(stage.endpoints, stage.directory, "alpha", "slurm", slurm_settings(stage.slurm), **plain, **SLURM_TIMES)
         if stage.slurm is not None
         else agents.start(stage.endpoints, stage.directory, "alpha", "simulator", idle, **plain)
     )

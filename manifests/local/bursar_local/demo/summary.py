@@ -26,11 +26,11 @@ async def expected(stage: Stage, cluster: str) -> books.Expected:
 
 async def check(stage: Stage, cluster: str) -> Obj:
     """One cluster's books, once they have settled: the last report may be a second away."""
-    wanted = await expected(stage, cluster)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        usage = await stage.client.usage(cluster=cluster, by="account")
-        found = books.booked(usage["items"])
+        # Read anew each time: a record may reach the scheduler's own accounting some seconds late.
+        wanted = await expected(stage, cluster)
+        found = books.booked((await stage.client.usage(cluster=cluster, by="account"))["items"])
         off = books.differences(wanted.seconds, found)
         if not off or time.monotonic() > deadline:
             return await _row(stage, cluster, wanted, found, off)
