@@ -17,7 +17,8 @@ from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Obj, Row
 from bursar_operator.informers import Informers
 from bursar_operator.ledgerview import LedgerView
-from bursar_operator.pools import Pools, View
+from bursar_operator.poolcopies import View
+from bursar_operator.pools import Pools
 
 OBSERVE: Final = "Observe"
 

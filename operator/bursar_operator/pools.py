@@ -1,18 +1,18 @@
-"""The one writer of pools: copies, claims, and one loop per tree that writes batches by compare-and-swap.
+"""The one writer of pools: claims, and one loop per tree that writes batches by compare-and-swap.
 
 A tree (a root pool and those below it) has one loop: first the leaves, side by side, then the root, so that no decision rests
 on a pool of the tree that is being written. Everything that waits is in memory and is worked out anew after a restart.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import structlog
 
-from bursar_domain.room import Cause, Pool, Problem, path_of
+from bursar_domain.room import Cause, Problem, path_of
 from bursar_kube.client import Kube
 from bursar_kube.errors import Conflict, KubeError, NotFound
 from bursar_kube.informer import EventType
@@ -21,20 +21,18 @@ from bursar_operator.domain import batch, poolstatus
 from bursar_operator.domain.batch import Batch, Request, Tree
 from bursar_operator.domain.grant import Operation
 from bursar_operator.domain.hours import Hours
-from bursar_operator.domain.rows import Book, Intent, Obj, Row, book_of, version
+from bursar_operator.domain.rows import Book, Obj, Row, version
 from bursar_operator.informers import Informers
+from bursar_operator.poolcopies import Fenced as Fenced
+from bursar_operator.poolcopies import PoolCopies, View
 from bursar_operator.writes import certain
 
 CLOSE_SECONDS: Final = 0.03  # a close rides in the next batch, or goes alone after so long
 DRAIN_SECONDS: Final = 5.0  # how long a recount keeps new operations waiting
-ROUND_REQUESTS: Final = 512  # of those that wait, looked at in one round
+OPEN_TARGET: Final = 128  # operations open in a tree at one time: more make its writes dear and wait all the same
 FAIL_SECONDS: Final = 1.0
 Key = tuple[str, str]
 _LOG = structlog.get_logger("bursar.pools")
-
-
-class Fenced(Exception):
-    """A leader of a later term has claimed a pool: this process must end and may write nothing more."""
 
 
 class Allocations(Protocol):
@@ -74,37 +72,17 @@ class Waiting:
     causes: tuple[Cause, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the pools say of one allocation."""
-
-    intents: Mapping[str, Intent] = field(default_factory=dict)
-    known: bool = True
-    counted: bool = True
-    stuck: bool = False
-    causes: tuple[Cause, ...] = ()
-
-
-class Pools:
+class Pools(PoolCopies):
     """See the module. `start` claims; `run` works until cancelled and raises `Fenced`."""
 
     def __init__(
         self, kube: Kube, informers: Informers, allocations: Allocations, *, epoch: int, clock: Callable[[], float]
     ) -> None:
-        self.epoch = epoch
-        self.fenced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        super().__init__(kube, epoch)
         self.gone: dict[str, Hours] = {}
-        self._kube = kube
         self._informer = informers.pools
         self._allocations = allocations
         self._clock = clock
-        self.pools: dict[str, Pool] = {}
-        """Every pool, for choosing a path."""
-        self._objects: dict[str, Obj] = {}
-        self._books: dict[str, Book] = {}
-        self._unsure: set[str] = set()
-        self._listed: set[str] = set()
-        self._intents: dict[str, dict[str, Intent]] = {}
         self._waiting: dict[str, Waiting] = {}
         self._withdrawn = 0
         self._opening: set[str] = set()
@@ -117,19 +95,9 @@ class Pools:
 
     # what others ask
 
-    def path(self, leaf: str) -> tuple[str, ...]:
-        """From root to leaf; empty where the pools are not there or do not fit each other."""
-        pool = self.pools.get(leaf)
-        found = path_of(self.pools, pool) if pool is not None else ()
-        return () if isinstance(found, Problem) else tuple(item.name for item in found)
-
     def holds(self, uid: str) -> bool:
         """Whether any pool has an open operation of this allocation, or is about to."""
         return uid in self._intents or uid in self._opening
-
-    def intents_of_all(self) -> Iterable[Intent]:
-        """Every open operation."""
-        return (intent for held in self._intents.values() for intent in held.values())
 
     def view(self, uid: str, path: Sequence[str]) -> View:
         """Intents, knowledge and refusals of one allocation."""
@@ -218,7 +186,7 @@ class Pools:
         if not self.fenced.done():
             self.fenced.set_result(None)
 
-    # copies
+    # events
 
     def _on_event(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
         if self.fenced.done():
@@ -236,67 +204,7 @@ class Pools:
                 return
             self._wake(self._root_of(new["metadata"]["name"]))
 
-    def _adopt(self, obj: Obj) -> Book:
-        """Take in a copy unless a newer one is held."""
-        name = obj["metadata"]["name"]
-        held = self._books.get(name)
-        if held is not None and held.version >= version(obj):
-            return held
-        obj["metadata"].pop("managedFields", None)
-        book = book_of(obj)
-        if book.epoch is not None and book.epoch > self.epoch:
-            raise self._fence(
-                Fenced(f"pool {name} was claimed in term {book.epoch}, this process leads in term {self.epoch}; it ends.")
-            )
-        self._reindex(name, held, book)
-        self._objects[name], self._books[name], self.pools[name] = obj, book, book.pool
-        return book
-
-    def _fence(self, error: Fenced) -> Fenced:
-        if not self.fenced.done():
-            self.fenced.set_exception(error)
-        return error
-
-    def _drop(self, name: str) -> None:
-        self._reindex(name, self._books.pop(name, None), None)
-        self._objects.pop(name, None)
-        self.pools.pop(name, None)
-        self._listed.discard(name)
-        self._unsure.discard(name)
-
-    def _reindex(self, name: str, before: Book | None, after: Book | None) -> None:
-        for uid in before.intents if before else ():
-            held = self._intents.get(uid, {})
-            held.pop(name, None)
-            if not held:
-                self._intents.pop(uid, None)
-        for uid, intent in (after.intents if after else {}).items():
-            self._intents.setdefault(uid, {})[name] = intent
-
-    def _usable(self, name: str) -> Book | None:
-        book = self._books.get(name)
-        if book is None or name in self._unsure or name not in self._listed or book.epoch != self.epoch:
-            return None
-        return book
-
-    async def _refresh(self, name: str) -> None:
-        try:
-            obj = await self._kube.get(QUOTAPOOLS, name)
-        except NotFound:
-            self._drop(name)
-        else:
-            self._adopt(obj)
-        self._unsure.discard(name)
-
     # trees
-
-    def _root_of(self, name: str) -> str:
-        book = self._books.get(name)
-        return name if book is None or book.pool.parent is None else book.pool.parent
-
-    def _tree(self, root: str) -> Tree:
-        names = frozenset(name for name in self._books if self._root_of(name) == root)
-        return Tree(root, {name: book for name in names if (book := self._usable(name)) is not None}, names)
 
     def _wake_of(self, row: Row) -> None:
         leaf = self._allocations.leaf(row)
@@ -396,6 +304,9 @@ class Pools:
         """Who wants something opened in this tree and was not refused in this very state; whether there are more."""
         fresh: list[Request] = []
         seniors: list[Request] = []
+        space = OPEN_TARGET - self._undecided(tree)
+        if space <= 0:  # each decision wakes the tree again
+            return [], False
         for uid, waiting in list(self._waiting.items()):
             row = self._allocations.row(uid)
             leaf = None if row is None else self._allocations.leaf(row)
@@ -405,7 +316,7 @@ class Pools:
                 if self._is_senior(waiting):
                     seniors.append(Request(row, waiting.operations, waiting.since))
                 continue
-            if len(fresh) >= ROUND_REQUESTS:
+            if len(fresh) >= space:
                 return fresh + seniors, True
             operations = self._allocations.operations(uid)
             if operations:
@@ -415,6 +326,11 @@ class Pools:
                 self.withdraw(uid)
                 self._allocations.look(waiting.key)
         return (fresh + seniors, False) if fresh else ([], False)
+
+    def _undecided(self, tree: Tree) -> int:
+        root = tree.books.get(tree.root)
+        rows = ((intent, self._allocations.row(uid)) for uid, intent in (root.intents if root else {}).items())
+        return sum(row is not None and row.state.sequence < intent.id for intent, row in rows)
 
     def _fingerprint(self, row: Row, path: Sequence[str]) -> object:
         totals = tuple((dict(book.pool.limit), dict(book.granted or {})) for name in path if (book := self._books.get(name)))
@@ -453,7 +369,7 @@ class Pools:
             self.gone.pop(uid, None)
         for uid in (*made.opened, *made.closed):
             row = self._allocations.row(uid)
-            if row is not None and (uid not in made.closed or not _is_settled(row)):
+            if row is not None and (uid not in made.closed or not row.settled):
                 self._allocations.look(row.key)
 
     async def _put(self, name: str, book: Book) -> bool:
@@ -481,8 +397,3 @@ class Pools:
     def _problem(self, book: Book) -> Problem | None:
         found = path_of({**self.pools, book.name: book.pool}, book.pool)
         return found if isinstance(found, Problem) else None
-
-
-def _is_settled(row: Row) -> bool:
-    """Whether a close leaves nothing to do: everything asked for is granted and charged."""
-    return not row.deleting and row.state.granted == row.asked and row.state.charged == row.asked

@@ -67,6 +67,11 @@ class Row:
         """The pool it draws on, as far as that is settled."""
         return self.pool_ref or self.state.pool
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything asked for is granted and charged, and it stays."""
+        return not self.deleting and self.state.granted == self.asked and self.state.charged == self.asked
+
 
 def row_of(obj: Mapping[str, Any]) -> Row:
     """Read a stored allocation."""

@@ -13,7 +13,7 @@ from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_local.controlplane import ControlPlane
 from bursar_operator.domain import hours
 from bursar_operator.domain.rows import book_of, row_of
-from bursar_operator.pools import Fenced
+from bursar_operator.poolcopies import Fenced
 from bursar_testing.frailkube import MortalKube, PausedKube
 from bursar_testing.grantterm import Site, eventually
 
