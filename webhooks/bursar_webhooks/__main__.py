@@ -29,14 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point `bursar-webhooks`."""
     parser().parse_args(arguments)
     require("bursar-webhooks", "webhooks", "kubernetes", "aiohttp", "starlette", "uvicorn", "prometheus_client")
+    try:
+        settings = load(os.environ)
+    except BadSetting as error:
+        sys.exit(f"bursar-webhooks: {error}")
+    _log_from(settings.log_level)
     from bursar_kube.errors import NotConfigured
     from bursar_webhooks.process import run
 
     try:
-        settings = load(os.environ)
-        _log_from(settings.log_level)
         asyncio.run(run(settings))
-    except (BadSetting, NotConfigured) as error:
+    except NotConfigured as error:
         sys.exit(f"bursar-webhooks: {error}")
 
 
