@@ -235,21 +235,19 @@ BAD_AGENTS: list[tuple[Obj, str]] = [
 
 
 async def test_an_agent_refuses_to_start_on_a_bad_setting_and_names_it(people: Site, tmp_path: Path) -> None:
-    # Enrolled by hand, so that nothing but the setting is wrong.
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-    (state / "agent-key").write_bytes(bytes(32))
-    (state / "agent-key").chmod(0o600)
-    (state / "pinned.json").write_text('{"cluster": "alpha", "fingerprint": "0"}')
-
     async def start(number: int, bad: Obj) -> Ran:
+        # Enrolled by hand, so that nothing but the setting is wrong.
+        state = tmp_path / f"state{number}"
+        state.mkdir(mode=0o700)
+        (state / "agent-key").write_bytes(bytes(32))
+        (state / "agent-key").chmod(0o600)
+        (state / "pinned.json").write_text('{"cluster": "alpha", "fingerprint": "0"}')
         config = tmp_path / f"{number}.yaml"
         config.write_text(yaml.safe_dump({**AGENT, "state_directory": str(state), **bad}))
         return await started(people, "bursar_agent", "run", "--config", str(config))
 
-    # One after the other: they lock the state directory that they share.
-    for number, (bad, named) in enumerate(BAD_AGENTS):
-        ran = await start(number, bad)
+    answers = await asyncio.gather(*(start(number, bad) for number, (bad, _) in enumerate(BAD_AGENTS)))
+    for (bad, named), ran in zip(BAD_AGENTS, answers, strict=True):
         assert ran.code != 0, bad
         assert named in ran.err, bad
         assert "Traceback" not in ran.err, bad
