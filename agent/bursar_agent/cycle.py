@@ -23,6 +23,7 @@ from bursar_domain.balance import balance
 from bursar_domain.wire import Miss
 
 log = structlog.get_logger(__name__)
+URGENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,20 @@ class Cycles:
         self._samples = Samples()
         self._counted_at: float | None = None
         self._counted_to: int | None = None
+        self._is_fresh = False
         self._unresolved: dict[tuple[str, str], float] = {}
 
-    async def run(self, state: DesiredState) -> bool:
-        """One cycle; False where the scheduler could not be read and so nothing was written."""
+    async def run(self, state: DesiredState, *, urgent: bool = False) -> bool:
+        """One cycle; False where the scheduler could not be read and so nothing was written.
+
+        ``urgent``: somebody waits for a change; records that are a few seconds old will do, for the counters tell the rest.
+        """
         try:
             observation = await self.scheduler.observe(state.settings)
             self._samples.take(observation, state.settings.resources, state.entries)
-            await self.count(state, observation)
+            await self.count(state, observation, urgent=urgent)
         except (SchedulerError, DistrustedRead) as error:
+            self._counted_at = None
             log.warning("nothing is written in this cycle", reason=str(error))
             self._report_away(state, str(error))
             return False
@@ -77,11 +83,12 @@ class Cycles:
 
     # Count
 
-    async def count(self, state: DesiredState, observation: Observation) -> None:
-        """Read job records when it is time, at a boundary, and as long as the last read failed."""
+    async def count(self, state: DesiredState, observation: Observation, *, urgent: bool = False) -> None:
+        """Read job records when it is time, at a boundary, when a counter was lost, and as long as the last read failed."""
         if self.book.covered_from is None and not any(view.owned for view in observation.accounts.values()):
             self.book.begin(observation.time)
-        if not self._is_due(state, observation):
+        self._is_fresh = self._is_due(state, observation, URGENT_SECONDS if urgent else 0)
+        if not self._is_fresh:
             return
         ours = {*state.entries, *(name for name, view in observation.accounts.items() if view.owned)}
         first = grants.earliest(state.entries)
@@ -91,10 +98,10 @@ class Cycles:
         if read.bad_rows:
             log.warning("job records that can't be read were left out", rows=read.bad_rows)
 
-    def _is_due(self, state: DesiredState, observation: Observation) -> bool:
-        if self._counted_at is None or self._counted_to is None:
+    def _is_due(self, state: DesiredState, observation: Observation, patience_seconds: float) -> bool:
+        if self._counted_at is None or self._counted_to is None or self._samples.is_any_lost:
             return True
-        if self.clocks.monotonic() - self._counted_at >= self._settings.usage_interval_seconds:
+        if self.clocks.monotonic() - self._counted_at >= max(patience_seconds, self._settings.usage_interval_seconds):
             return True
         since, now = self._counted_to, observation.time
         first = grants.earliest(state.entries)
@@ -120,6 +127,7 @@ class Cycles:
             watermark=self.book.watermark,
             expired=state.is_expired(int(now)),
             skewed=self.is_skewed,
+            fresh=self._is_fresh,
         )
 
     def _figures(self, state: DesiredState, now: int) -> Mapping[str, Figures]:
@@ -129,10 +137,10 @@ class Cycles:
             quarters = self.book.quarters(name, grants.boundaries(entry))
             found[name] = Figures(
                 balance=balance(grants.grants_of(entry, now), quarters),
-                after_observation=recent.after_observation.get(name, {}) if self._counted_to == now else {},
+                after_observation=recent.after_observation.get(name, {}) if self._is_fresh else {},
                 after_watermark=recent.after_watermark.get(name, {}),
-                remaining=recent.remaining.get(name, {}) if self._counted_to == now else {},
-                recent=recent.recent.get(name, {}) if self._counted_to == now else {},
+                remaining=recent.remaining.get(name, {}) if self._is_fresh else {},
+                recent=recent.recent.get(name, {}) if self._is_fresh else {},
             )
         return found
 
@@ -191,7 +199,7 @@ class Cycles:
             log.warning("accounts failed", accounts=held_back[:20], count=len(held_back), error=found[held_back[0]].error)
         proven = states.revisions(state.settings, state.entries, planned, outcomes)
         self.outbox.put(self._cycle(state, observation.time, verdict), found, proven, at)
-        if self._counted_to == observation.time and self.book.watermark is not None:
+        if self._is_fresh and self.book.watermark is not None:
             self._samples.forget_before(self.book.watermark)
 
     def _journal(self, state: DesiredState, planned: Plan, outcomes: Mapping[str, Outcome]) -> None:

@@ -19,7 +19,8 @@ class Question:
     """One account; amounts are unit-seconds by resource.
 
     ``written``: limits as last written, to tell drift; ``room`` and ``known_room``: what is granted now and what was granted
-    when the account was last proven (None: never); ``is_unproven``: we made it and never proved it.
+    when the account was last proven (None: never); ``is_unproven``: we made it and never proved it;
+    ``fresh``: job records were read together with the observation.
     """
 
     account: str
@@ -39,6 +40,7 @@ class Question:
     known_room: Amounts | None
     is_unproven: bool
     force: bool
+    fresh: bool
     expired: bool
 
 
@@ -96,6 +98,8 @@ def _target(question: Question, resource: TrackedResource, seen: Reading, *, for
     """The limit to have, in TRES-minutes; -1 for none."""
     if not _is_limited(question, resource.name):
         return UNLIMITED
+    if _may_stay(question, resource.trackable, seen, force=force):
+        return seen.limit or UNLIMITED
     left = _left(question, resource.name)
     running, recent = question.remaining.get(resource.name, 0), question.recent.get(resource.name, 0)
     reading = ceiling.Reading(
@@ -112,6 +116,12 @@ def _target(question: Question, resource: TrackedResource, seen: Reading, *, for
     if _is_blind(question, resource.trackable) and seen.limit is not None:
         return min(target, seen.limit)
     return target
+
+
+def _may_stay(question: Question, name: str, seen: Reading, *, force: bool) -> bool:
+    """Whether nothing is known that the last decision did not know: no new records, no lost counter, no other entry."""
+    is_set = question.view is not None and bool(seen.limit)
+    return is_set and not (force or question.fresh or _counter_fell(question, name))
 
 
 def _is_limited(question: Question, resource: str) -> bool:

@@ -187,10 +187,11 @@ class Agent:
         pause = Backoff(first=0.5, longest=max(0.5, self._settings.cycle_interval_seconds))
         await self._asked.wait()
         while True:
+            urgent = self._wake.is_set()
             self._wake.clear()
             wait = self._settings.cycle_interval_seconds
             if self.state is not None and not self._fenced:
-                if await self._cycle(self.state):
+                if await self._cycle(self.state, urgent=urgent):
                     pause.reset()
                 else:
                     wait = pause.next()
@@ -199,10 +200,10 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
 
-    async def _cycle(self, state: DesiredState) -> bool:
+    async def _cycle(self, state: DesiredState, *, urgent: bool) -> bool:
         began = self._clocks.monotonic()
         self.cycles.is_skewed = self._gateway.is_skewed
-        is_read = await self.cycles.run(state)
+        is_read = await self.cycles.run(state, urgent=urgent)
         self.metrics.cycle_seconds.set(self._clocks.monotonic() - began)
         self.metrics.reachable.set(is_read)
         self.metrics.generation.set(state.generation)

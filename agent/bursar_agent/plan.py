@@ -38,7 +38,8 @@ class Situation:
     """Everything a plan depends on. ``watermark`` is the second up to which use is complete (None: nothing was read yet).
 
     ``expired``: the signed state is past its validity, only tightening is left. ``skewed``: our clock and the server's
-    differ, so no period is decided. ``in_doubt``: accounts whose last write was never proven.
+    differ, so no period is decided. ``fresh``: job records were read in this cycle; where they were not, limits move only for
+    a reason of their own. ``in_doubt``: accounts whose last write was never proven.
     """
 
     settings: ClusterSettings
@@ -53,6 +54,7 @@ class Situation:
     watermark: int | None = None
     expired: bool = False
     skewed: bool = False
+    fresh: bool = True
 
     def digest(self, entry: AccountEntry) -> str:
         """The entry's digest, known from its verification or made now."""
@@ -180,6 +182,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         known_room=memory.room if memory.entry_digest else None,
         is_unproven=is_unproven,
         force=state.changed or doubtful,
+        fresh=situation.fresh,
         expired=situation.expired,
     )
     answer = limits.decide(question)

@@ -16,17 +16,22 @@ class Samples:
         self.series: dict[tuple[str, str], list[Sample]] = {}
 
     def take(self, observation: Observation, resources: Iterable[TrackedResource], accounts: Iterable[str]) -> None:
-        """Add one observation; an account that is not there any more has no series."""
+        """Add one observation; an account that is not desired any more has no series."""
         names = [resource.trackable for resource in resources]
         series: dict[tuple[str, str], list[Sample]] = {}
         for account in accounts:
             view = observation.accounts.get(account)
-            for name in names if view else ():
-                reading = view.readings.get(name, Reading()) if view else Reading()
+            for name in names:
+                reading = view.readings.get(name, Reading()) if view else Reading()  # one that is made now begins at 0
                 kept = self.series.get((account, name), [])
                 kept.append(Sample(observation.time, reading.counter))
                 series[account, name] = kept if len(kept) <= LONGEST else [kept[0], *kept[-LONGEST // 2 :]]
         self.series = series
+
+    @property
+    def is_any_lost(self) -> bool:
+        """Whether a counter is lower than it was at the observation before."""
+        return any(len(kept) > 1 and kept[-1].minutes < kept[-2].minutes for kept in self.series.values())
 
     def forget_before(self, watermark: int) -> None:
         """Keep the last sample at or before the watermark, and everything after it."""

@@ -1,6 +1,7 @@
 """Cycles over the simulated machine: nothing over what was granted runs, and nothing that fits waits for long."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,25 @@ async def test_an_idle_cycle_writes_nothing(site: Site) -> None:
     assert (site.directory / "simulator.jsonl").read_bytes() == before
 
 
-async def test_lost_counters_free_nothing(site: Site) -> None:
+async def test_whoever_waits_for_a_change_does_not_wait_for_job_records(site: Site) -> None:
+    flaky = Flaky(site)
+    site.restart()
+    await site.cycles.run(site.state(account("aa", allocation("x", 10), members=("ann",))))
+    site.scheduler.submit("ann", "aa", HOUR, {"cpu": 4})
+    site.advance(HOUR // 2)
+    reads: list[int] = []
+    flaky.on_usage = reads.append
+    state = site.state(account("aa", allocation("x", 20, 2), members=("ann",)))
+    await site.cycles.run(state, urgent=True)
+    assert reads == []
+    assert site.limit("aa") == 1200  # the counter shows the two hours that the records do not show yet
+    await site.cycles.run(state)
+    assert len(reads) == 1
+    assert site.limit("aa") == 1200
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_lost_counters_free_nothing(site: Site, urgent: bool) -> None:
     state = site.state(account("aa", allocation("x", 10), members=("ann",)))
     await site.cycles.run(state)
     site.scheduler.submit("ann", "aa", HOUR, {"cpu": 4})
@@ -129,7 +148,7 @@ async def test_lost_counters_free_nothing(site: Site) -> None:
     await site.cycles.run(state)
     assert site.limit("aa") == 600
     site.machine.lose_counters()
-    await site.cycles.run(state)
+    await site.cycles.run(state, urgent=urgent)
     assert site.limit("aa") == 360
 
 
@@ -192,6 +211,7 @@ class Flaky:
     def __init__(self, site: Site) -> None:
         self._site, self._inner = site, site.scheduler
         self.broken: set[str] = set()
+        self.on_usage: Callable[[int], object] = lambda since: None
         site.scheduler = self  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
@@ -205,6 +225,7 @@ class Flaky:
     async def usage(self, since: int) -> Any:
         if "usage" in self.broken:
             raise SchedulerUnavailable("slurmdbd does not answer")
+        self.on_usage(since)
         return await self._inner.usage(since)
 
     async def apply(self, settings: ClusterSettings, changes: list[AccountChange]) -> Any:
@@ -268,8 +289,12 @@ async def test_no_hour_is_given_away_and_none_kept_back(tmp_path: Path, seed: in
         entries = [account(n, allocation(n, hours, revision), members=("ann",)) for n, hours in granted.items()]
         state = site.state(*entries, acknowledged=10**6)
         for _ in range(dice.randrange(1, 4)):
-            if dice.random() < 0.1:
+            is_lost = dice.random() < 0.1
+            if is_lost:
                 site.machine.lose_counters()
+            await site.cycles.run(state, urgent=not is_lost and dice.random() < 0.4)
+            for name, hours in granted.items():
+                assert (site.limit(name) or 0) * 60 - site.used(name) <= max(hours * HOUR - site.spent(name), 0) + 3 * 60
             await site.cycles.run(state)
             for name, hours in granted.items():
                 left = hours * HOUR - site.spent(name)

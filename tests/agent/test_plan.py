@@ -322,6 +322,21 @@ def test_a_counter_that_is_behind_by_what_just_ran_takes_nothing_away() -> None:
     assert doubled.counted == ("lower aa cpu from 1200 to 600",)
 
 
+def test_without_new_records_limits_move_only_for_a_reason_of_their_own() -> None:
+    entry = account("aa", allocation("x", 1000))
+    seen = view(readings={"cpu": Reading(limit=70_000, run_minutes_limit=70_000, counter=50)})
+    known = remembered(entry, limits={"cpu": 70_000})
+    stale: dict[str, Any] = {"memories": known, "fresh": False, "watermark": NOW - 60}
+    assert one(situation(entry, seen, **stale)).change is None
+    samples = {("aa", "cpu"): [Sample(NOW - 60, 20), Sample(NOW, 50)]}
+    topped_up = account("aa", allocation("x", 1001, 2))
+    assert change(situation(topped_up, seen, samples=samples, **stale)).limits == {"cpu": 60_060 + 20}
+    fell = {("aa", "cpu"): [Sample(NOW - 60, 60_000), Sample(NOW, 50)]}
+    assert "cpu" in change(situation(entry, seen, samples=fell, **stale)).limits
+    edited = {**stale, "memories": remembered(entry, limits={"cpu": 60_000})}
+    assert change(situation(entry, seen, samples=samples, **edited)).limits == {"cpu": 60_020}
+
+
 def test_a_hold_that_the_counter_agrees_with_does_not_count() -> None:
     entry = account("aa", allocation("x", 100, thresholds=(hold_at(95),)))
     seen = view(readings={"cpu": Reading(limit=6_000, run_minutes_limit=300, counter=5_700)})
