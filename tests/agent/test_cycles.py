@@ -300,7 +300,7 @@ async def test_no_hour_is_given_away_and_none_kept_back(tmp_path: Path, seed: in
                 left = hours * HOUR - site.spent(name)
                 headroom = (site.limit(name) or 0) * 60 - site.used(name)
                 assert headroom <= max(left, 0) + 3 * 60
-                lagging = 2 * 8 * (period + 60) if period else 0
+                lagging = (site.machine.accounts[name].in_use["cpu"] + 16) * (period + 120) if period else 0
                 assert headroom >= left - max(left, 0) // 20 - 60 * 66 - lagging
             for name in granted:
                 seconds = dice.randrange(1, 2 * HOUR)
