@@ -8,12 +8,12 @@ from bursar_crds.names import MANAGED_BY, MANAGED_BY_LABEL
 from bursar_kube.client import Kube
 from bursar_kube.errors import Conflict, NotFound
 from bursar_kube.queue import WorkQueue
-from bursar_kube.resources import MEMBERSHIPS, ROLEBINDINGS
+from bursar_kube.resources import MEMBERSHIPS, NAMESPACES, ROLEBINDINGS
 from bursar_operator.books import Books
 from bursar_operator.desired import DesiredState
 from bursar_operator.directory import Directory, Owner
 from bursar_operator.domain import memberships
-from bursar_operator.domain.memberships import AccountView, Plan, Snapshot
+from bursar_operator.domain.memberships import OWNERS, AccountView, Plan, Snapshot
 from bursar_operator.informers import BY_NAMESPACE, Informers
 from bursar_operator.statuses import write_status
 
@@ -70,6 +70,7 @@ class Memberships:
         plan = memberships.plan(self._snapshot(namespace, owner, members), self._user_prefix, self._now())
         if owner is not None:
             await self._bind(namespace, plan)
+            await self._count_owners(namespace, plan)
             self._desired.touch_account(owner.account)
         for item in members:
             if "deletionTimestamp" not in item["metadata"]:
@@ -106,6 +107,13 @@ class Memberships:
                 await self._kube.replace(ROLEBINDINGS, before | {"subjects": wanted["subjects"]})
         for name in set(found) & set(memberships.ROLES.values()):
             await self._unbind(found[name])
+
+    async def _count_owners(self, namespace: str, plan: Plan) -> None:
+        """A policy looks at the count when an owner is deleted; it sees the namespace and no other membership."""
+        found = await self._kube.get(NAMESPACES, namespace)
+        count = str(plan.owners)
+        if (found["metadata"].get("annotations") or {}).get(OWNERS) != count and "deletionTimestamp" not in found["metadata"]:
+            await self._kube.merge_patch(NAMESPACES, namespace, {"metadata": {"annotations": {OWNERS: count}}})
 
     async def _unbind(self, binding: Obj) -> None:
         metadata = binding["metadata"]

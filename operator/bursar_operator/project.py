@@ -22,6 +22,7 @@ from bursar_kube.resources import ALLOCATIONS, MEMBERSHIPS, NAMESPACES, PROJECTS
 from bursar_operator.books import Books
 from bursar_operator.desired import DesiredState
 from bursar_operator.domain import projects
+from bursar_operator.domain.memberships import OWNERS
 from bursar_operator.domain.projects import Claim, Verdict
 from bursar_operator.informers import BY_ACCOUNT, BY_NAMESPACE, Informers
 from bursar_operator.statuses import write_status
@@ -192,6 +193,8 @@ class Projects:
         if projects.made_here(namespace):
             await self._delete(NAMESPACES, namespace)
             return
+        # The count goes first: while it stands, the last owner may not be deleted.
+        await self._kube.merge_patch(NAMESPACES, name, {"metadata": {"annotations": {OWNERS: None}}})
         selector = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
         for binding in await self._kube.list(ROLEBINDINGS, name, label_selector=selector):
             await self._delete(ROLEBINDINGS, binding)

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from bursar_crds.conditions import READY, remove_condition, set_condition
 from bursar_crds.instants import parse_instant
-from bursar_crds.names import MANAGED_BY, MANAGED_BY_LABEL, PROJECT_LABEL
+from bursar_crds.names import GROUP, MANAGED_BY, MANAGED_BY_LABEL, PROJECT_LABEL
 from bursar_crds.reasons import Reason
-from bursar_operator.domain.projects import current, ended
+from bursar_operator.domain.projects import OWNER, current, ended
 
 Obj = dict[str, Any]
 ACCOUNT_READY: Final = "AccountReady"
 VIEWER: Final = "Viewer"
+OWNERS: Final = f"{GROUP}/owners"  # annotation of the namespace: how many owners the project has
 ROLES: Final[Mapping[str, str]] = {
     "Owner": "bursar-project-owner",
     "Manager": "bursar-project-manager",
@@ -38,6 +39,7 @@ class Plan:
 
     bindings: Mapping[str, Obj]
     statuses: Mapping[str, Obj]
+    owners: int = 0
     next_end: datetime | None = None
 
 
@@ -68,7 +70,8 @@ def plan(snapshot: Snapshot, user_prefix: str, now: datetime) -> Plan:
     """Bindings by name (none where nobody has the role) and statuses by membership name."""
     counting = effective(snapshot.memberships, now) if snapshot.project else {}
     statuses = {item["metadata"]["name"]: _status(item, snapshot, counting, now) for item in snapshot.memberships}
-    return Plan(_bindings(snapshot, counting, user_prefix), statuses, _next_end(snapshot.memberships, now))
+    owners = sum(item["spec"]["role"] == OWNER for item in counting.values())
+    return Plan(_bindings(snapshot, counting, user_prefix), statuses, owners, _next_end(snapshot.memberships, now))
 
 
 def _bindings(snapshot: Snapshot, counting: Mapping[str, Obj], user_prefix: str) -> dict[str, Obj]:

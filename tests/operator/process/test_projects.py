@@ -8,6 +8,7 @@ from bursar_crds.conditions import find_condition
 from bursar_kube.client import Obj
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import MEMBERSHIPS, NAMESPACES, PROJECTS, ROLEBINDINGS
+from bursar_local.files import share
 from bursar_testing import manifests
 from bursar_testing.operatorprocess import Stack
 
@@ -133,3 +134,26 @@ async def test_a_binding_changed_by_hand_is_restored_when_members_change(stack: 
     await stack.apply(manifests.member("tamper", "carol", "Viewer"))
     await eventually(lambda: can(stack, "carol", "list", "allocations.bursar.dev", "project-tamper"))
     await eventually(lambda: can(stack, "alice", "create", "memberships.bursar.dev", "project-tamper"))
+
+
+async def test_the_last_owner_stays(stack: Stack, eventually: Eventually) -> None:
+    await stack.kubectl("apply", "-f", str(share("policies") / "keep-the-last-owner.yaml"))
+    await stack.apply(manifests.project("crown", "alice"))
+
+    async def counted(owners: str) -> bool:
+        namespace = await stack.kube.get(NAMESPACES, "project-crown")
+        return bool(namespace["metadata"].get("annotations", {}).get("bursar.dev/owners") == owners)
+
+    async def refused() -> bool:
+        answer = await stack.kubectl("delete", "membership", "alice", "-n", "project-crown", "--dry-run=server", check=False)
+        return "last owner" in answer.stderr
+
+    await eventually(lambda: counted("1"))
+    await eventually(refused)
+    await stack.apply(manifests.member("crown", "bob", "Owner"))
+    await eventually(lambda: counted("2"))
+    await stack.kubectl("delete", "membership", "alice", "-n", "project-crown")
+    await eventually(lambda: counted("1"))
+    # The whole project may go all the same.
+    await stack.kubectl("delete", "project", "crown", "--timeout=25s")
+    await stack.kubectl("wait", "--for=delete", "namespace/project-crown", "--timeout=25s")
