@@ -1,5 +1,6 @@
 """Projects and members through the real API server and a real operator process."""
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -157,3 +158,29 @@ async def test_the_last_owner_stays(stack: Stack, eventually: Eventually) -> Non
     # The whole project may go all the same.
     await stack.kubectl("delete", "project", "crown", "--timeout=25s")
     await stack.kubectl("wait", "--for=delete", "namespace/project-crown", "--timeout=25s")
+
+
+async def test_a_manager_makes_members_and_no_owner(stack: Stack, eventually: Eventually) -> None:
+    await stack.kubectl("apply", "-f", str(share("policies") / "only-owners-make-owners.yaml"))
+    await stack.apply(manifests.project("court", "alice"))
+    await eventually(lambda: can(stack, "alice", "create", "memberships.bursar.dev", "project-court"))
+    await stack.apply(manifests.member("court", "mona", "Manager"))
+    await eventually(lambda: can(stack, "mona", "create", "memberships.bursar.dev", "project-court"))
+
+    async def apply_as(user: str, member: Obj) -> str:
+        words = ("apply", "-f", "-", f"--as=oidc:{user}")
+        return (await stack.kubectl(*words, input=json.dumps(member), check=False)).stderr
+
+    async def refused() -> bool:
+        return "only an owner of the project" in await apply_as("mona", manifests.member("court", "mona", "Owner"))
+
+    await eventually(refused)
+    assert await apply_as("mona", manifests.member("court", "bob")) == ""
+    removed = await stack.kubectl("delete", "membership", "alice", "-n", "project-court", "--as=oidc:mona", check=False)
+    assert "only an owner of the project" in removed.stderr
+    assert await apply_as("alice", manifests.member("court", "carol", "Owner")) == ""
+    # The operator makes the first owner all the same, and a namespace that goes takes its owners with it.
+    await stack.apply(manifests.project("next", "alice"))
+    await eventually(lambda: stack.kube.get(MEMBERSHIPS, "alice", "project-next"))
+    await stack.kubectl("delete", "project", "court", "--timeout=25s")
+    await stack.kubectl("wait", "--for=delete", "namespace/project-court", "--timeout=25s")
