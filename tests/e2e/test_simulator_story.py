@@ -176,7 +176,7 @@ async def test_books_equal_an_independent_sum_to_the_second(play: Play) -> None:
 
     async def notified() -> bool:
         # Figures in the status follow once a minute; a threshold that is crossed does not wait for that.
-        return (await play.site.allocation(scarce, "main"))["status"]["enforcement"] == "Notify"
+        return bool((await play.site.allocation(scarce, "main"))["status"]["enforcement"] == "Notify")
 
     await until(notified, "12 of 20 hours used: Notify, no more")
     async with play.site.client("alice") as alice:
