@@ -29,18 +29,19 @@ class Copies:
         self._keys: dict[str, Key] = {}
         self._rows: dict[str, Row] = {}
         self._gone: dict[str, None] = {}  # the latest: an answer that comes late must not bring them back
-        self._subscribed = False
+        self._loading = True
 
     async def start(self) -> None:
         """Read every allocation now, after the pools are claimed, and follow them from there."""
         warm = self._informer.is_synced
-        if not self._subscribed:
-            self._informer.subscribe(self._on_event)
-            self._subscribed = True
+        self._informer.subscribe(self._on_event)
         await self._informer.start()
         await self._informer.synced()
+        self._loading = False
         for obj in self._informer.items():
             self._keys[obj["metadata"]["uid"]] = _key(obj)
+            if _is_urgent(obj):
+                self._changed(_key(obj))
         if warm:
             await self.quorum()
 
@@ -105,6 +106,8 @@ class Copies:
             if old is not None:
                 self._on_gone(old)
             return
+        if self._loading:  # thousands at once: those that wait are told of when all are in, the others by and by
+            return
         key = _key(new)
         own = self._own.get(key)
         self._keys[new["metadata"]["uid"]] = key
@@ -132,3 +135,14 @@ class Copies:
 
 def _key(obj: Obj) -> Key:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _is_urgent(obj: Obj) -> bool:
+    """Whether the object waits for this process, as far as a glance tells."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    return (
+        "deletionTimestamp" in metadata
+        or status.get("observedGeneration") != metadata.get("generation")
+        or status.get("grantGeneration") != metadata.get("generation")
+        or status.get("granted") != status.get("charged")
+    )

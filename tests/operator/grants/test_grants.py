@@ -201,13 +201,18 @@ async def test_without_a_pool_named_the_only_one_that_fits_is_taken(site: Site) 
     await eventually(lambda: _reason(site, "a"), "NoPool")
     pool = await site.pool("one", 100)
     await eventually(lambda: site.cpu("a"), (5, 5))
-    await site.pool("two", 100)
+    second = await site.pool("two", 100)
+    await eventually(lambda: _is_counted(site, second), True)
     await site.ask("b", None, 5)
     await eventually(lambda: _reason(site, "b"), "AmbiguousPool")
     assert f"{site.name}-one, {site.name}-two" in (await site.condition("b", "Granted"))[2]
     await site.change("a", 7)
     await eventually(lambda: site.cpu("a"), (7, 7))
     assert await site.granted(pool) == 7
+
+
+async def _is_counted(site: Site, pool: str) -> bool:
+    return (await site.book(pool)).granted is not None
 
 
 async def _reason(site: Site, name: str) -> str:
