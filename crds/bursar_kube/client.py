@@ -175,8 +175,10 @@ class Kube:
         """DELETE, only that very object (`uid`) and state (`resource_version`) where given."""
         preconditions = {"uid": uid, "resourceVersion": resource_version}
         given = {key: value for key, value in preconditions.items() if value is not None}
-        body = {"apiVersion": "v1", "kind": "DeleteOptions"} | ({"preconditions": given} if given else {})
-        await self.raw("DELETE", rt.path(name, namespace), body, query=_dry(dry_run))
+        body: Obj = {"apiVersion": "v1", "kind": "DeleteOptions"} | ({"preconditions": given} if given else {})
+        if dry_run:
+            body["dryRun"] = ["All"]  # beside a body the API server reads no query, and would delete
+        await self.raw("DELETE", rt.path(name, namespace), body)
 
     async def watch(
         self,

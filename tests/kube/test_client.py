@@ -105,6 +105,13 @@ async def test_a_taken_name(kube: Kube, namespace: str) -> None:
         await kube.create(CONFIGMAPS, config(namespace))
 
 
+async def test_a_dry_run_of_a_delete_deletes_nothing(kube: Kube, namespace: str) -> None:
+    made = await kube.create(CONFIGMAPS, config(namespace, a="1"))
+    await kube.delete(CONFIGMAPS, "one", namespace, dry_run=True)
+    await kube.delete(CONFIGMAPS, "one", namespace, uid=made["metadata"]["uid"], dry_run=True)
+    assert (await kube.get(CONFIGMAPS, "one", namespace))["metadata"]["uid"] == made["metadata"]["uid"]
+
+
 async def test_a_delete_of_another_object_with_the_same_name_is_a_conflict(kube: Kube, namespace: str) -> None:
     made = await kube.create(CONFIGMAPS, config(namespace))
     with pytest.raises(Conflict):
