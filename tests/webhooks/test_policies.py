@@ -1,6 +1,7 @@
 """Policies: who asked is stamped and cannot be forged; what is charged or used is not deleted."""
 
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
@@ -50,6 +51,25 @@ async def test_finalizers_of_others_are_kept(webhook: Webhook, kube: Kube) -> No
     made = await kube.create(ALLOCATIONS, obj)
     assert made["metadata"]["finalizers"] == ["example.org/mine", "bursar.dev/release"]
     await release(kube, made["metadata"]["name"])
+
+
+async def test_the_finalizer_is_the_operators(plane: ControlPlane, webhook: Webhook, kube: Kube) -> None:
+    name = (await kube.create(ALLOCATIONS, fitting_allocation()))["metadata"]["name"]
+    verbs = ("get", "list", "update", "patch", "delete")
+    role = ("--resource=allocations.bursar.dev", *(f"--verb={verb}" for verb in verbs))
+    await plane.kubectl("create", "role", name, "-n", NAMESPACE, *role)
+    await plane.kubectl("create", "rolebinding", name, "-n", NAMESPACE, f"--role={name}", "--user=dana")
+    patch = ("patch", "alloc", name, "-n", NAMESPACE, "--type=merge", "-p", '{"metadata":{"finalizers":null}}', "--as=dana")
+    assert (await plane.kubectl(*patch)).return_code == 0
+    assert (await kube.get(ALLOCATIONS, name, NAMESPACE))["metadata"]["finalizers"] == ["bursar.dev/release"]
+    await plane.kubectl("delete", "alloc", name, "-n", NAMESPACE, "--wait=false", "--as=dana")
+    done = await plane.kubectl(*patch, check=False)
+    assert "the finalizer bursar.dev/release of" in done.stderr
+    assert "is the operator's" in done.stderr
+    assert (await kube.get(ALLOCATIONS, name, NAMESPACE))["metadata"]["finalizers"] == ["bursar.dev/release"]
+    await kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, NAMESPACE)
+    with pytest.raises(NotFound):
+        await kube.get(ALLOCATIONS, name, NAMESPACE)
 
 
 def pool(name: str) -> Obj:
@@ -107,6 +127,11 @@ async def test_the_last_owner_stays_until_the_namespace_goes(webhook: Webhook, k
     await kube.delete(MEMBERSHIPS, "bob", namespace)
     with pytest.raises(Forbidden, match="alice is the last owner of the project; make somebody else Owner first"):
         await kube.delete(MEMBERSHIPS, "alice", namespace)
+    over = {"type": "Ready", "status": "False", "reason": "MembershipEnded", "message": "", "lastTransitionTime": YEAR["start"]}
+    for conditions in ([over], []):  # whose time is over was not counted
+        await kube.merge_patch(MEMBERSHIPS, "alice", {"status": {"conditions": conditions}}, namespace, subresource="status")
+        with nullcontext() if conditions else pytest.raises(Forbidden, match="last owner"):
+            await kube.delete(MEMBERSHIPS, "alice", namespace, dry_run=True)
     await kube.delete(NAMESPACES, namespace)
     async with asyncio.timeout(60):
         while await kube.list(MEMBERSHIPS, namespace):  # noqa: ASYNC110 - the namespace controller takes its time
