@@ -27,6 +27,7 @@ from bursar_domain.wire import (
 CLOCK_HEADER: Final = "Bursar-Clock"
 MAX_SKEW_SECONDS: Final = 60
 TIMEOUT_SECONDS: Final = 15.0
+MAX_RETRY_AFTER_SECONDS: Final = 300.0
 _COMPRESS_FROM: Final = 1024
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -130,7 +131,7 @@ class Gateway:
 
     def _note_clock(self, response: httpx.Response) -> None:
         text = response.headers.get(CLOCK_HEADER, "")
-        if text.isdecimal():
+        if _is_number(text):
             self.skew_seconds = int(text) - self._clock()
 
     async def _call(
@@ -151,7 +152,7 @@ class Gateway:
             content, headers["Content-Encoding"] = gzip.compress(body, compresslevel=3), "gzip"
         try:
             response = await self._http.request(method, target, content=content or None, headers=headers, timeout=timeout)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # also an answer that can't be unpacked
             raise GatewayAway(f"{method} {target}: the gateway does not answer ({error or type(error).__name__})") from error
         self._note_clock(response)
         return _checked(method, target, response)
@@ -169,7 +170,11 @@ def _checked(method: str, target: str, response: httpx.Response) -> httpx.Respon
 
 def _retry_after(response: httpx.Response) -> float | None:
     text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() else None
+    return min(float(text), MAX_RETRY_AFTER_SECONDS) if _is_number(text) else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 12
 
 
 def _parse(model: type[Answer], response: httpx.Response) -> Answer:

@@ -145,7 +145,7 @@ def from_response(status: int, body: bytes, headers: Mapping[str, str], call: st
         parsed = None
     document = parsed if isinstance(parsed, dict) and parsed.get("kind") == "Status" else {}
     after = headers.get("Retry-After", "")
-    return from_status(status, document, call=call, retry_after=float(after) if after.isdigit() else None)
+    return from_status(status, document, call=call, retry_after=float(after) if after.isdecimal() else None)
 
 
 def _causes(found: object) -> tuple[StatusCause, ...]:

@@ -195,7 +195,7 @@ class Leadership:
 
 def _epoch(lease: Obj) -> int:
     text = lease["metadata"].get("annotations", {}).get(EPOCH_ANNOTATION, "0")
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() and len(text) <= 15 else 0
 
 
 def _now() -> str:

@@ -52,13 +52,13 @@ def read_token(secret: Obj | None) -> Token | None:
     try:
         value = b64decode(data["secret"], validate=True).decode()
         expires = _instant(b64decode(data["expires"], validate=True).decode()) if "expires" in data else None
-    except (KeyError, ValueError, binascii.Error):
+    except (KeyError, ValueError, OverflowError, OSError):  # whatever stands there, it is no token
         return None
     return Token(value, expires, (secret or {})["metadata"]["resourceVersion"]) if value else None
 
 
 def _instant(text: str) -> datetime:
-    return datetime.fromtimestamp(int(text), UTC) if text.isdigit() else parse_instant(text)
+    return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else parse_instant(text)
 
 
 def decide(request: EnrolRequest, token: Token | None, trusted: tuple[str, ...], now: datetime) -> Verdict:

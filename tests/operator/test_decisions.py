@@ -1,6 +1,7 @@
 """Decisions about projects, members, clusters, entries and balances, without any I/O."""
 
 import itertools
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from bursar_operator.domain import balances, clusters, entries, memberships, pro
 from bursar_operator.domain.clusters import AccountsView, AgentView, Patience
 from bursar_operator.domain.memberships import AccountView, Snapshot
 from bursar_operator.domain.projects import Claim
-from bursar_operator.enrolment import Token, decide
+from bursar_operator.enrolment import Token, decide, read_token
 from bursar_testing import manifests
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -189,7 +190,7 @@ class TestClusters:
         late = self.agent(last_seen=SECOND + 60)
         assert clusters.status(cluster, late, AccountsView(), 3, PATIENCE, NOW) != cluster["status"]
 
-    @pytest.mark.parametrize(("text", "wanted"), [("7", 7), ("-7", 0), ("seven", 0), ("9" * 20, 0), (None, 0)])
+    @pytest.mark.parametrize(("text", "wanted"), [("7", 7), ("-7", 0), ("seven", 0), ("9" * 20, 0), ("²", 0), (None, 0)])
     def test_only_a_number_acknowledges(self, text: str | None, wanted: int) -> None:
         annotations = {} if text is None else {"bursar.dev/acknowledged-generation": text}
         assert clusters.acknowledged({"metadata": {"annotations": annotations}}) == wanted
@@ -265,6 +266,11 @@ class TestEnrolment:
     )
     def test_only_a_fresh_right_token_is_taken(self, token: Token | None, outcome: str) -> None:
         assert decide(self.request("right"), token, (), NOW).outcome == outcome
+
+    @pytest.mark.parametrize("expires", ["9" * 30, "²", "tomorrow", ""])
+    def test_a_secret_of_nonsense_holds_no_token(self, expires: str) -> None:
+        data = {"secret": b64encode(b"right").decode(), "expires": b64encode(expires.encode()).decode()}
+        assert read_token({"metadata": {"resourceVersion": "1"}, "data": data}) is None
 
     def test_the_mac_binds_key_and_cluster(self) -> None:
         token = Token("right", datetime(2027, 1, 1, tzinfo=UTC), "1")

@@ -57,7 +57,7 @@ class Patience:
 def acknowledged(cluster: Mapping[str, Any]) -> int:
     """The generation whose brake a person released, from the annotation; 0 where there is none (or nonsense)."""
     text = (cluster["metadata"].get("annotations") or {}).get(ACKNOWLEDGED_GENERATION, "")
-    return int(text) if text.isdigit() and len(text) <= 15 else 0
+    return int(text) if text.isdecimal() and len(text) <= 15 else 0
 
 
 def observes(cluster: Mapping[str, Any]) -> bool:
