@@ -46,7 +46,10 @@ class Question:
 
 @dataclass(slots=True)
 class Answer:
-    """What to write, by TRES; ``written`` are all limits as they will stand; ``lowered`` in words, for the brake."""
+    """What to write, by TRES; ``written`` are all limits as they will stand; ``lowered`` in words, for the brake.
+
+    ``withheld``: TRES whose raise waits until job records are complete again.
+    """
 
     limits: dict[str, int] = field(default_factory=dict)
     run_minutes: dict[str, int] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class Answer:
     lowered: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
 
 
 def decide(question: Question) -> Answer:
@@ -74,6 +78,9 @@ def _resource(question: Question, resource: TrackedResource, answer: Answer) -> 
     if drift and question.settings.drift_limits != "Enforce" and not question.force:
         return
     target = _target(question, resource, seen, force=question.force or bool(drift))
+    if _holds_back(question, name, seen, target):
+        answer.withheld.append(name)
+        target = seen.limit or target
     if question.expired and not _tightens(target, seen.limit):
         return
     _write_limit(question, resource, seen, target, answer)
@@ -112,10 +119,12 @@ def _target(question: Question, resource: TrackedResource, seen: Reading, *, for
         force=force,
         unit=scale(resource.name),
     )
-    target = ceiling.limit(reading)
-    if _is_blind(question, resource.trackable) and seen.limit is not None:
-        return min(target, seen.limit)
-    return target
+    return ceiling.limit(reading)
+
+
+def _holds_back(question: Question, trackable: str, seen: Reading, target: int) -> bool:
+    """Whether a raise has to wait until records are complete again."""
+    return seen.limit is not None and target > seen.limit and _is_blind(question, trackable)
 
 
 def _may_stay(question: Question, name: str, seen: Reading, *, force: bool) -> bool:

@@ -73,6 +73,7 @@ class AccountPlan:
     reasons: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
     error: str = ""
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         reasons=(*answer.reasons, *roster.reasons),
         drift=(*answer.drift, *roster.drift),
         error=roster.error,
+        withheld=tuple(answer.withheld),
     )
 
 

@@ -29,7 +29,7 @@ def revisions(settings: ClusterSettings, entries: Mapping[str, AccountEntry], pl
     return {
         allocation.uid: allocation.grant_revision
         for name, account in plan.accounts.items()
-        if is_proven(account, outcomes)
+        if is_proven(account, outcomes) and not account.withheld
         for allocation in entries[name].allocations
     }
 
@@ -77,7 +77,7 @@ def _word(
         return "Observed"
     if error:
         return "Failed"
-    if plan.change is not None and (brake is not None or outcome is None):
+    if plan.withheld or (plan.change is not None and (brake is not None or outcome is None)):
         return "Pending"
     return "Enforced"
 

@@ -10,6 +10,7 @@ from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, slots_of
 from bursar_domain.units import HOUR
 
 LOWER_READS_BEFORE_BELIEF = 3
+BAD_RECORDS_SECONDS = HOUR
 Amount = defaultdict[str, defaultdict[str, int]]
 
 
@@ -50,6 +51,7 @@ class UsageReader:
         self._overlap, self._lag = overlap_seconds, lag_seconds
         self._known: dict[str, _Known] = {}
         self._lower: list[tuple[int, int]] = []
+        self._bad_since: int | None = None
         self.recent = Recent()
 
     async def read(self, scheduler: Scheduler, is_ours: Callable[[JobUse], bool], first: int, observed_at: int) -> UsageRead:
@@ -63,7 +65,7 @@ class UsageReader:
         jobs = [job for job in found.jobs if is_ours(job)]
         slots = {key: rows for key, rows in slots_of(_clipped(jobs, since)).items() if key.hour >= since}
         self._check(slots, since)
-        watermark = None if found.bad_rows else found.watermark
+        watermark = found.watermark if self._is_complete(found, observed_at) else None
         self._book.record(slots, since, watermark)
         self._known = {job.key: _known(job) for job in found.jobs}
         self.recent = self._recent(jobs, found, observed_at)
@@ -75,6 +77,15 @@ class UsageReader:
         if book.watermark is None or book.covered_from is None or first < book.covered_from:
             return first // HOUR * HOUR
         return max(book.covered_from, (book.watermark - self._overlap) // HOUR * HOUR)
+
+    def _is_complete(self, found: UsageRead, observed_at: int) -> bool:
+        """Unreadable records hold the watermark back for an hour: they may be mended; one odd job must not stop it for ever."""
+        if not found.bad_rows:
+            self._bad_since = None
+            return True
+        if self._bad_since is None:
+            self._bad_since = observed_at
+        return observed_at - self._bad_since >= BAD_RECORDS_SECONDS
 
     def _differs_from(self, found: UsageRead) -> int | None:
         """First second of the earliest record that is not what was counted, where that lies before the read."""
