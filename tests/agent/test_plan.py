@@ -275,6 +275,8 @@ def test_late_records_never_raise_by_more_than_the_counter_proves() -> None:
     low = view(readings={"cpu": Reading(limit=100, counter=30)})
     blind = one(situation(entry, low, used_hours=400, watermark=NOW - HOUR, samples={("aa", "cpu"): [Sample(NOW, 30)]}))
     assert blind.change is None or "cpu" not in blind.change.limits
+    assert blind.withheld == ("cpu",)
+    assert one(situation(entry, low, used_hours=400)).withheld == ()
 
 
 def test_dated_transitions_act_when_their_time_has_come() -> None:

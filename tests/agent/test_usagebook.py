@@ -135,6 +135,17 @@ async def test_a_read_that_lost_rows_does_not_move_the_watermark(feed: Feed) -> 
     assert feed.book.watermark == BASE + HOUR
 
 
+async def test_one_unreadable_record_does_not_stop_the_watermark_for_ever(feed: Feed) -> None:
+    await feed.read(HOUR)
+    feed.records.bad_rows = 1
+    await feed.read(2 * HOUR)
+    await feed.read(2 * HOUR + 1800)
+    assert feed.book.watermark == BASE + HOUR
+    await feed.read(3 * HOUR)
+    assert feed.book.watermark == BASE + 3 * HOUR
+    assert feed.reader.recent.bad_rows == 1
+
+
 async def test_a_restart_has_the_same_books_and_sends_what_was_not_sent(feed: Feed) -> None:
     feed.records.jobs = [use(str(n), n * 700, n * 700 + 3000) for n in range(20)]
     await feed.read(3 * HOUR)
