@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bursar_kube.errors import KubeError
+from bursar_ledger import LedgerError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -102,6 +103,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
         return answer(error.status_code, "Refused", str(error.detail))
 
+    async def ledger(_: Request, error: Exception) -> Response:
+        return answer(503, "Unavailable", str(error), retry_after=2)
+
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
         found = [{"field": ".".join(map(str, e["loc"])), "reason": e["type"], "message": e["msg"]} for e in error.errors()]
@@ -109,5 +113,6 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(KubeError, kube)
+    app.add_exception_handler(LedgerError, ledger)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

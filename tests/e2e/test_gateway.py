@@ -73,6 +73,9 @@ async def test_a_write_carries_the_person_who_made_it(site: str, as_user: AsUser
             )
         assert stale.status_code == 409
         await granted(admin, "by-dana", 60)
+        await dana.request("DELETE", path, params={"dryRun": True})
+        [stored] = await admin.get("allocations.bursar.dev", "by-dana", "-n", "project-optics")
+        assert "deletionTimestamp" not in stored["metadata"]
         await dana.request("DELETE", path)
         for _ in range(100):
             if not any(a["name"] == "by-dana" for a in await dana.listing("allocations")):
@@ -141,6 +144,13 @@ async def test_a_dry_run_writes_nothing(site: str, as_user: AsUser, admin: Kubec
             "POST",
             "/api/v1/apply",
             {"apiVersion": make.API_VERSION, "kind": "Secret", "metadata": {"name": "x"}, "spec": {}},
+            400,
+        ),
+        ("POST", "/api/v1/apply", {"apiVersion": make.API_VERSION, "kind": "Cluster", "metadata": {}, "spec": {}}, 400),
+        (
+            "POST",
+            "/api/v1/apply",
+            {"apiVersion": make.API_VERSION, "kind": "Allocation", "metadata": {"name": "x"}, "spec": {}},
             400,
         ),
         ("POST", "/api/v1/apply", {"filler": "x" * 300_000}, 413),

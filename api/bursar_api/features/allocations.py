@@ -179,6 +179,9 @@ async def apply_manifest(body: Manifest, gateway: State, caller: Caller, dry_run
     resource = KINDS.get(body.kind)
     if resource is None:
         raise Problem(f"{body.kind} is not a kind of Bursar; there are {', '.join(sorted(KINDS))}")
+    for field in ("name", "namespace") if resource.namespaced else ("name",):
+        if not isinstance(body.metadata.get(field), str) or not body.metadata[field]:
+            raise Problem(f"metadata.{field} is missing or no text; say which {body.kind} is meant")
     kube = gateway.kube.as_token(caller.token)
     applied = await kube.apply(resource, body.model_dump(), field_manager="bursar", dry_run=dry_run)
     return views.one(applied)

@@ -66,7 +66,7 @@ async def make_token(cluster: str, kubeconfig: str) -> str:
     from bursar_domain.enrolment import SECRET_PREFIX, SIGNING_CONFIGMAP, VALID_SECONDS, EnrolmentToken
     from bursar_kube import resources
     from bursar_kube.client import Kube
-    from bursar_kube.errors import NotFound
+    from bursar_kube.errors import AlreadyExists, NotFound
 
     kube = await Kube.connect(kubeconfig)
     try:
@@ -74,19 +74,20 @@ async def make_token(cluster: str, kubeconfig: str) -> str:
         signing = await kube.get(resources.CONFIGMAPS, SIGNING_CONFIGMAP, SYSTEM_NAMESPACE)
         token = EnrolmentToken(cluster, secrets.token_urlsafe(32), signing["data"]["fingerprint"])
         name = SECRET_PREFIX + cluster
-        with contextlib.suppress(NotFound):
-            await kube.delete(resources.SECRETS, name, SYSTEM_NAMESPACE)  # a token asked for anew ends the one before
         expires = str(int(time.time()) + VALID_SECONDS)
-        await kube.create(
-            resources.SECRETS,
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "type": "bursar.dev/enrolment",
-                "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": {"bursar.dev/cluster": cluster}},
-                "stringData": {"secret": token.secret, "expires": expires},
-            },
-        )
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "bursar.dev/enrolment",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": {"bursar.dev/cluster": cluster}},
+            "stringData": {"secret": token.secret, "expires": expires},
+        }
+        try:
+            await kube.create(resources.SECRETS, secret)
+        except AlreadyExists:  # a token asked for anew ends the one before; that takes more than the right to make one
+            with contextlib.suppress(NotFound):
+                await kube.delete(resources.SECRETS, name, SYSTEM_NAMESPACE)
+            await kube.create(resources.SECRETS, secret)
         return str(token)
     finally:
         await kube.close()
