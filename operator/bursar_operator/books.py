@@ -206,8 +206,6 @@ class Books:
                 is_news = before is None or before.revision != item.grant_revision
                 if is_news and self.acknowledged_as_not_enforced(cluster):
                     self.touch(item.uid)
-                    if self.acknowledged_as_not_enforced(cluster):
-                        self.touch(item.uid)  # nobody will read it back: the publication was the last step
 
     def edited(self, uid: str, revision: int) -> None:
         """The ledger has this revision with other hours: whoever repairs it must go above it."""
