@@ -35,13 +35,12 @@ WIDTH = 32
 STORM = 1_000
 MANY = 10_000
 PROJECTS_COUNT = 10
-LEAVES = 4
 BOUND_SECONDS = 900.0
 
 
 @dataclass
 class Stage:
-    """A control plane for one benchmark, with one cluster, projects and a tree of pools that hold everything."""
+    """A control plane for one benchmark, with one cluster, projects and a pool that holds everything."""
 
     plane: ControlPlane
     kube: Kube
@@ -78,11 +77,9 @@ class Stage:
         return await OperatorProcess.start(self.kubeconfig, self.folder / "ledger.db", self.folder)
 
     async def furnish(self) -> None:
-        """Cluster, projects and pools; returns when the operator has made the namespaces."""
+        """Cluster, projects and one pool; returns when the operator has made the namespaces."""
         await self.kube.create(CLUSTERS, manifests.cluster("bench", capacity=100_000))
-        await self.kube.create(QUOTAPOOLS, manifests.pool("bench-root", "bench", 10 * MANY))
-        for number in range(LEAVES):
-            await self.kube.create(QUOTAPOOLS, manifests.pool(f"bench-{number}", "bench", 10 * MANY, "bench-root"))
+        await self.kube.create(QUOTAPOOLS, manifests.pool("bench", "bench", 10 * MANY))
         for number in range(PROJECTS_COUNT):
             await self.kube.create(PROJECTS, manifests.project(f"p{number}", "alice"))
         await until(self._settled)
@@ -93,7 +90,7 @@ class Stage:
 
     def allocation(self, number: int) -> Obj:
         """One of the many."""
-        return manifests.allocation(f"p{number % PROJECTS_COUNT}", f"a{number}", f"bench-{number % LEAVES}", 1, "bench")
+        return manifests.allocation(f"p{number % PROJECTS_COUNT}", f"a{number}", "bench", 1, "bench")
 
     async def stamps(self) -> bool:
         """Whether the policy that stamps the finalizer works already: it learns of new kinds with a delay."""
