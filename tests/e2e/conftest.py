@@ -13,7 +13,7 @@ from bursar_local import supervisor
 from bursar_local.demo.kube import Kubectl
 from bursar_local.endpoints import Endpoints
 from bursar_testing import manifests as make
-from bursar_testing.site import Site
+from bursar_testing.fullstack import Site
 
 
 @pytest.fixture(scope="session")

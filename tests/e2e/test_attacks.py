@@ -13,7 +13,7 @@ from bursar_crds.names import FINALIZER
 from bursar_kube.errors import Forbidden, KubeError
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS, SECRETS
 from bursar_testing import manifests as make
-from bursar_testing.site import Site, fresh
+from bursar_testing.fullstack import Site, fresh
 
 KINDS = ("clusters", "projects", "memberships", "quotapools", "allocations")
 GATEWAY = "system:serviceaccount:bursar-system:bursar-gateway"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bursar_testing import manifests as make
-from bursar_testing.site import Obj, Ran, Site, fresh
+from bursar_testing.fullstack import Obj, Ran, Site, fresh
 
 WAYS = {
     "apply": ("apply",),

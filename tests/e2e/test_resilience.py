@@ -21,8 +21,8 @@ from bursar_testing import agents as entries
 from bursar_testing import manifests as make
 from bursar_testing.agentcalls import AgentCaller
 from bursar_testing.agentstack import running_stack
+from bursar_testing.fullstack import Agent, Obj, Site, applied, condition, fresh, hours, limit_in_force, status_of, until
 from bursar_testing.ownstack import OwnStack, own_stack
-from bursar_testing.site import Agent, Obj, Site, applied, condition, fresh, hours, limit_in_force, status_of, until
 
 GRANTED = 100
 MACHINE: Obj = {"processors": 64, "speed": 300}

@@ -12,7 +12,7 @@ import pytest
 from bursar_crds.names import FINALIZER
 from bursar_kube.resources import ALLOCATIONS, CLUSTERS, PROJECTS, QUOTAPOOLS
 from bursar_testing import manifests as make
-from bursar_testing.site import Agent, Obj, Site, applied, condition, fresh, hours, limit_in_force, status_of, until
+from bursar_testing.fullstack import Agent, Obj, Site, applied, condition, fresh, hours, limit_in_force, status_of, until
 
 HOUR = 3600
 THRESHOLDS = [

@@ -9,7 +9,7 @@ import pytest
 from bursar_kube.resources import ALLOCATIONS, CLUSTERS
 from bursar_local.slurm import Slurm
 from bursar_testing import manifests as make
-from bursar_testing.site import Agent, Site, fresh, hours, until
+from bursar_testing.fullstack import Agent, Site, fresh, hours, until
 from bursar_testing.slurm_accounts import until_job
 
 HOURS, MORE_HOURS = 2, 10

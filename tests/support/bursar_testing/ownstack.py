@@ -12,7 +12,7 @@ from bursar_local.layout import Layout
 from bursar_local.process import Process
 from bursar_local.readiness import Probe, wait_ready
 from bursar_local.stack import Stack
-from bursar_testing.site import Site
+from bursar_testing.fullstack import Site
 
 READY_SECONDS = 60.0
 

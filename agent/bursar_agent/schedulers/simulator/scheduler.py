@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from bursar_agent.schedulers.base import AccountChange, Observation, Outcome, Readiness, UsageRead
-from bursar_agent.schedulers.simulator import store, trace
+from bursar_agent.schedulers.simulator import jobtrace, store
 from bursar_agent.schedulers.simulator.jobs import Attempt, Job
 from bursar_agent.schedulers.simulator.machine import Machine
 from bursar_agent.schedulers.simulator.settings import SimulatorSettings, read_users
@@ -43,7 +43,7 @@ class SimulatedScheduler:
         self._clock, self._wall = clock, wall
         self._looked: float | None = None
         self._owed = 0.0
-        self._trace = trace.load(settings)
+        self._trace = jobtrace.load(settings)
         self._members = frozenset(read_users(settings.users_table).values()) if settings.users_table else frozenset()
         self._tracked: tuple[str, ...] = ("cpu",)
         self._inbox_read = 0
