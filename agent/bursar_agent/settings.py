@@ -7,19 +7,17 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import Field, FilePath, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from bursar_crds import names
+from bursar_crds.environment import BadSetting as BadSetting
+from bursar_crds.environment import PartSettings, refuse_unknown
 
 PREFIX: Final = "BURSAR_AGENT_"
 LOCAL: Final = ("https://127.0.0.1", "https://localhost")
 
 
-class BadSetting(Exception):
-    """A setting that is missing, unknown or unusable; the message names it."""
-
-
-class AgentSettings(BaseSettings):
+class AgentSettings(PartSettings):
     """Everything that may differ from one cluster to the next."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
@@ -53,18 +51,6 @@ class AgentSettings(BaseSettings):
         int | None, Field(ge=0, le=65_535, description="Port on 127.0.0.1 for /healthz, /readyz, /metrics. Default: none.")
     ] = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="What is logged.")] = "INFO"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` hands in, so that nothing comes from a place that it did not check."""
-        return (init_settings,)
 
     @field_validator("gateway_ca")
     @classmethod
@@ -107,9 +93,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     known = {f"{PREFIX}{name.upper()}": name for name in AgentSettings.model_fields if name != "scheduler_settings"}
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise BadSetting(f"{unknown[0]}: there is no such setting; the settings are {', '.join(sorted(known))}")
+    refuse_unknown(known, PREFIX, environment)
     return {name: environment[variable] for variable, name in known.items() if variable in environment}
 
 

@@ -48,10 +48,6 @@ class Clusters:
         """Look at the cluster again, in a moment: what moves comes in bursts."""
         self.queue.add_after(name, PAUSE_SECONDS)
 
-    def touch_now(self, name: str) -> None:
-        """Look at the cluster at once."""
-        self.queue.add(name)
-
     async def run(self) -> None:
         """Work on what was touched."""
         await self.queue.run(WORKERS, self._look)

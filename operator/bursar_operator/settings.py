@@ -1,22 +1,20 @@
 """Settings of the operator, read once from the environment (`BURSAR_OPERATOR_…`)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FilePath, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, FilePath, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from bursar_crds import names
+from bursar_crds.environment import BadSetting as BadSetting
+from bursar_crds.environment import PartSettings, from_environment
 
 PREFIX: Final = "BURSAR_OPERATOR_"
 
 
-class BadSetting(Exception):
-    """A setting that is missing, unknown or unusable; the message names it as it stands in the environment."""
-
-
-class OperatorSettings(BaseSettings):
+class OperatorSettings(PartSettings):
     """Everything that may differ from one site to the next."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
@@ -52,18 +50,6 @@ class OperatorSettings(BaseSettings):
     ] = 3600
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="What is logged.")] = "INFO"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` hands in, so that nothing comes from a place that it did not check."""
-        return (init_settings,)
-
     @field_validator("signing_key_file")
     @classmethod
     def _folder_exists(cls, path: Path) -> Path:
@@ -74,18 +60,4 @@ class OperatorSettings(BaseSettings):
 
 def load(environment: Mapping[str, str]) -> OperatorSettings:
     """The settings; `BadSetting` names each one that does not fit, misspelt ones too."""
-    known = {f"{PREFIX}{name.upper()}" for name in OperatorSettings.model_fields}
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise BadSetting(f"{unknown[0]}: there is no such setting; the settings are {', '.join(sorted(known))}")
-    given = {name[len(PREFIX) :].lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
-    try:
-        return OperatorSettings.model_validate(given)
-    except ValidationError as error:
-        raise BadSetting("; ".join(_sentences(error))) from error
-
-
-def _sentences(error: ValidationError) -> Iterable[str]:
-    for item in error.errors(include_url=False, include_context=False):
-        name = f"{PREFIX}{'_'.join(str(part) for part in item['loc'][:1]).upper()}"
-        yield f"{name}: {'is not set; it has no default' if item['type'] == 'missing' else item['msg']}"
+    return from_environment(OperatorSettings, PREFIX, environment)

@@ -1,21 +1,19 @@
 """Settings of the webhook, read once from the environment (`BURSAR_WEBHOOKS_…`)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, FilePath, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, FilePath
+from pydantic_settings import SettingsConfigDict
 
 from bursar_crds import names
+from bursar_crds.environment import BadSetting as BadSetting
+from bursar_crds.environment import PartSettings, from_environment
 
 PREFIX: Final = "BURSAR_WEBHOOKS_"
 
 
-class BadSetting(Exception):
-    """A setting that is missing, unknown or unusable; the message names it as it stands in the environment."""
-
-
-class WebhookSettings(BaseSettings):
+class WebhookSettings(PartSettings):
     """Everything that may differ from one site to the next."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
@@ -39,33 +37,7 @@ class WebhookSettings(BaseSettings):
     ] = 90
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="What is logged.")] = "INFO"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` hands in, so that nothing comes from a place that it did not check."""
-        return (init_settings,)
-
 
 def load(environment: Mapping[str, str]) -> WebhookSettings:
     """The settings; `BadSetting` names each one that does not fit, misspelt ones too."""
-    known = {f"{PREFIX}{name.upper()}" for name in WebhookSettings.model_fields}
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise BadSetting(f"{unknown[0]}: there is no such setting; the settings are {', '.join(sorted(known))}")
-    given = {name[len(PREFIX) :].lower(): value for name, value in environment.items() if name.startswith(PREFIX)}
-    try:
-        return WebhookSettings.model_validate(given)
-    except ValidationError as error:
-        raise BadSetting("; ".join(_sentences(error))) from error
-
-
-def _sentences(error: ValidationError) -> Iterable[str]:
-    for item in error.errors(include_url=False, include_context=False):
-        name = f"{PREFIX}{'_'.join(str(part) for part in item['loc'][:1]).upper()}"
-        yield f"{name}: {'is not set; it has no default' if item['type'] == 'missing' else item['msg']}"
+    return from_environment(WebhookSettings, PREFIX, environment)

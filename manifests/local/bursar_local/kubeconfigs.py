@@ -1,8 +1,8 @@
-"""Writes kubeconfig files (0600): for a client certificate, a token or an exec plug-in, and for our parts' ServiceAccounts."""
+"""Writes kubeconfig files (0600): for a client certificate or a token, and for our parts' ServiceAccounts."""
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,19 +39,6 @@ def certificate_user(pair: KeyPair) -> dict[str, object]:
 def token_user(token: str) -> dict[str, object]:
     """A user who shows a bearer token."""
     return {"token": token}
-
-
-def exec_user(command: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, object]:
-    """A user whose token a command prints (client.authentication.k8s.io/v1)."""
-    return {
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": command,
-            "args": list(arguments),
-            "env": [{"name": name, "value": value} for name, value in (environment or {}).items()],
-            "interactiveMode": "IfAvailable",
-        }
-    }
 
 
 def write_kubeconfig(

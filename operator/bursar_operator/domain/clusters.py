@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from bursar_crds.conditions import READY, find_condition, set_condition
+from bursar_crds.conditions import READY, set_condition
 from bursar_crds.instants import format_instant, parse_instant
 from bursar_crds.names import ACKNOWLEDGED_GENERATION
 from bursar_crds.reasons import Reason
@@ -191,14 +191,6 @@ def _is_time_to_move(before: Mapping[str, Any], agent: AgentView, now: datetime)
     if seen is None or (agent.watermark is not None and before.get("usageWatermark") is None):
         return True
     return agent.last_seen - parse_instant(seen).timestamp() >= PACE_SECONDS
-
-
-def only_moved(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> bool:
-    """Whether nothing but generations moved, so that the write may wait a moment for more of them."""
-    return before is not None and all(
-        (found := find_condition(before.get("conditions"), item["type"])) is not None and found["status"] == item["status"]
-        for item in after["conditions"]
-    )
 
 
 def _span(seconds: int) -> str:
