@@ -142,7 +142,7 @@ def _is_limited(question: Question, resource: str) -> bool:
 
 
 def _left(question: Question, resource: str) -> int:
-    return sum(question.balance.allocations[g.uid].left(resource) for g in question.active if resource in g.hours)
+    return question.balance.left_at(question.now, question.active, resource)
 
 
 def _is_current(question: Question) -> bool:

@@ -96,6 +96,8 @@ def driver_url(url: str) -> str:
     folder = Path(parsed.database).absolute().parent
     if not folder.is_dir():
         raise LedgerError(f"the ledger's folder {folder} does not exist; create it or set another ledger URL")
+    # The books are nobody else's to read; SQLite gives its side files the same mode.
+    Path(parsed.database).touch(mode=0o600)
     return parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
 
 

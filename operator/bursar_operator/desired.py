@@ -206,7 +206,7 @@ class DesiredState:
             entries.settings(cluster),
             chosen,
             epoch=self._epoch,
-            acknowledged=clusters.acknowledged(cluster),
+            acknowledged=clusters.acknowledged(cluster, self._generations.get(cluster["metadata"]["name"], 0)),
             now=int(self._now().timestamp()),
             valid_seconds=self._valid_seconds,
             sign=self._signer.sign,
@@ -261,7 +261,7 @@ class DesiredState:
         if new is None:
             return
         name = new["metadata"]["name"]
-        if old is None or old["spec"] != new["spec"] or clusters.acknowledged(old) != clusters.acknowledged(new):
+        if old is None or old["spec"] != new["spec"] or clusters.released(old) != clusters.released(new):
             self.touch_cluster(name)
         if old is None:
             for account in self._known.get(name, {}):

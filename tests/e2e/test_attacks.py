@@ -83,6 +83,23 @@ async def test_a_member_writes_no_status_and_no_hours(people: Site, neighbours: 
     assert seen["status"]["granted"] == [{"name": "cpu", "hours": 10}]
 
 
+async def test_an_admin_takes_keys_away_and_adds_none(people: Site, neighbours: tuple[str, str, str, str]) -> None:
+    cluster = neighbours[0]
+
+    async def set_keys(*keys: str) -> tuple[int, str]:
+        entries = [{"key": key, "enrolledAt": "2026-01-01T00:00:00Z"} for key in keys]
+        patch = json.dumps({"status": {"agent": {"keys": entries}}})
+        ran = await people.kubectl(
+            "patch", "cluster", cluster, "--type=merge", "--subresource=status", "-p", patch, user="erin"
+        )
+        return ran.code, ran.err
+
+    code, said = await set_keys("A" * 43)
+    assert code != 0
+    assert "keys of agents are added by enrolment only" in said
+    assert (await set_keys())[0] == 0
+
+
 async def test_a_status_in_a_manifest_is_no_grant(people: Site, neighbours: tuple[str, str, str, str]) -> None:
     cluster, pool, hers, _ = neighbours
     name = fresh("forged")

@@ -193,7 +193,11 @@ class TestClusters:
     @pytest.mark.parametrize(("text", "wanted"), [("7", 7), ("-7", 0), ("seven", 0), ("9" * 20, 0), ("²", 0), (None, 0)])
     def test_only_a_number_acknowledges(self, text: str | None, wanted: int) -> None:
         annotations = {} if text is None else {"bursar.dev/acknowledged-generation": text}
-        assert clusters.acknowledged({"metadata": {"annotations": annotations}}) == wanted
+        cluster = {"metadata": {"annotations": annotations}}
+        assert clusters.released(cluster) == wanted
+        assert clusters.acknowledged(cluster, wanted) == wanted
+        # A generation that is not there yet was seen by nobody: the brake would be off for ever.
+        assert clusters.acknowledged(cluster, wanted - 1) == 0
 
 
 class TestEntries:

@@ -122,7 +122,7 @@ def _resource(name: str, books: Balance, now: int | None, rate: int) -> Obj:
         "name": name,
         "grantedHours": hours_left(name, books.granted[name]),
         "usedHours": hours_used(name, books.booked()[name]),
-        "leftHours": hours_left(name, left),
+        "leftHours": books.available_hours()[name],
         "usedSeconds": books.booked()[name],
         "leftSeconds": left,
         "burnPerDayHours": hours_used(name, rate),

@@ -1,5 +1,6 @@
 """Checks people's tokens: fixed algorithms, exact issuer and audience, keys from the issuer's key set."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MAX_TOKEN_BYTES = 8192
 FRESH_SECONDS = 300
 STALE_SECONDS = 3600
 REFETCH_SECONDS = 10
+FIRST_REFETCH_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class KeySource:
         self._issuer, self._client, self._clock = issuer, client, clock
         self._keys: KeySet | None = None
         self._fetched = self._tried = float("-inf")
+        self._turn = asyncio.Lock()
 
     async def keys(self, kid: str | None) -> KeySet:
         """The key set that should hold ``kid``."""
@@ -50,9 +53,14 @@ class KeySource:
         return self._keys
 
     async def _refetch(self, now: float) -> None:
-        if now - self._tried < REFETCH_SECONDS and self._keys is not None:
-            return
-        self._tried = now
+        async with self._turn:
+            # Whoever came while another fetched has its answer, and a stranger's tokens cause one call per ten seconds.
+            pause = REFETCH_SECONDS if self._keys is not None else FIRST_REFETCH_SECONDS
+            if now - self._tried >= pause:
+                self._tried = now
+                await self._fetch()
+
+    async def _fetch(self) -> None:
         try:
             found = await self._get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
             self._keys = KeySet.import_key_set(await self._get(found["jwks_uri"]))

@@ -54,10 +54,16 @@ class Patience:
     usage_seconds: int
 
 
-def acknowledged(cluster: Mapping[str, Any]) -> int:
+def released(cluster: Mapping[str, Any]) -> int:
     """The generation whose brake a person released, from the annotation; 0 where there is none (or nonsense)."""
     text = (cluster["metadata"].get("annotations") or {}).get(ACKNOWLEDGED_GENERATION, "")
     return int(text) if text.isdecimal() and len(text) <= 15 else 0
+
+
+def acknowledged(cluster: Mapping[str, Any], generation: int) -> int:
+    """What of it may be signed at ``generation``: nobody has seen a generation that is not there yet."""
+    found = released(cluster)
+    return found if found <= generation else 0
 
 
 def observes(cluster: Mapping[str, Any]) -> bool:
