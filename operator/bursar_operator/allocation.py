@@ -66,7 +66,6 @@ class Grants:
         self._departures = Departures(kube, ledger, self._pools, self._queue.add)
         self._since: dict[str, tuple[hours.Hours, float]] = {}
         self._figures_written: dict[str, float] = {}
-        self._hindered: set[Key] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -135,8 +134,7 @@ class Grants:
     def _on_surroundings(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
         """A pool, cluster or project changed: those that something other than room hinders may be helped now."""
         if old is None or new is None or _wider(old) != _wider(new):
-            for key in self._hindered:
-                self._queue.add(key)
+            self._gather.help_hindered()
 
     async def _sweep(self) -> None:
         """Look at everything at start and again every recount, slowly enough to let changes pass; then count the pools."""
@@ -156,7 +154,7 @@ class Grants:
             obj = self._copies.get(key)
             row = None if obj is None else self._copies.row(obj["metadata"]["uid"])
             if obj is None or row is None:
-                self._hindered.discard(key)
+                self._gather.hindered.discard(key)
                 return None
             gathered = self._gather.of(row)
             if not await self._apply(obj, gathered):
@@ -191,9 +189,9 @@ class Grants:
         if grant.unpublished(gathered.facts, row.state) and gathered.account is not None:
             self._published(row.cluster, gathered.account)
         if gathered.problem is not None or not gathered.view.counted:
-            self._hindered.add(row.key)
+            self._gather.hindered.add(row.key)
         else:
-            self._hindered.discard(row.key)
+            self._gather.hindered.discard(row.key)
 
     def _note_wait(self, obj: Obj, gathered: Gathered, state: GrantState) -> None:
         """Remember since when it waits for what it asks for; what is settled waits no longer."""
@@ -238,7 +236,9 @@ class Grants:
         """Whether a grant is about to be decided, so that saying that it waits would be a write for nothing."""
         if gathered.problem is not None or gathered.view.causes:
             return False
-        waits = bool(gathered.facts.intents) or bool(grant.operations(gathered.facts, gathered.row.state))
+        facts, state = gathered.facts, gathered.row.state
+        undecided = any(intent.id > state.sequence for intent in facts.intents.values())
+        waits = undecided or bool(grant.operations(facts, state))
         return waits and self._clock() - self._waits_since(gathered.row) < SILENT_SECONDS
 
     def _next_look(self, gathered: Gathered) -> float | None:

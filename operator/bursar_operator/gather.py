@@ -45,6 +45,8 @@ class Gather:
         self, copies: Copies, ledger: LedgerView, informers: Informers, clock: Callable[[], float], look: Callable[[Key], None]
     ) -> None:
         self.pools: Pools
+        self.hindered: set[Key] = set()
+        """Allocations that something other than room keeps from their hours."""
         self._copies = copies
         self._ledger = ledger
         self._informers = informers
@@ -152,6 +154,11 @@ class Gather:
     def look(self, key: Key) -> None:
         """Have the allocation looked at."""
         self._look(key)
+
+    def help_hindered(self) -> None:
+        """Something changed that may help them."""
+        for key in self.hindered:
+            self._look(key)
 
     async def quorum(self) -> Sequence[Row]:
         """Every allocation, read after this call began; calls that wait for the same turn share one list."""

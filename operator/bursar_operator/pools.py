@@ -36,7 +36,7 @@ _LOG = structlog.get_logger("bursar.pools")
 
 
 class Allocations(Protocol):
-    """What the pool writer asks about allocations; answers at once from memory."""
+    """What the pool writer asks about allocations."""
 
     def row(self, uid: str) -> Row | None:
         """The newest copy; None where there is no such allocation."""
@@ -55,6 +55,9 @@ class Allocations(Protocol):
 
     def look(self, key: Key) -> None:
         """Have the allocation looked at."""
+
+    def help_hindered(self) -> None:
+        """Pools came into use: look at those that something other than room hinders."""
 
     async def quorum(self) -> Sequence[Row]:
         """Every allocation, read from the API server after this call began."""
@@ -92,8 +95,6 @@ class Pools(PoolCopies):
         self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.writes = 0
-
-    # what others ask
 
     def holds(self, uid: str) -> bool:
         """Whether any pool has an open operation of this allocation, or is about to."""
@@ -186,8 +187,6 @@ class Pools(PoolCopies):
         if not self.fenced.done():
             self.fenced.set_result(None)
 
-    # events
-
     def _on_event(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
         if self.fenced.done():
             return
@@ -264,6 +263,7 @@ class Pools(PoolCopies):
         if fresh or quiet:
             await self._count(root, quiet, may_lower=True)
             self._listed.update(name for name in fresh if name in self._books)
+            self._allocations.help_hindered()
 
     async def _claim(self, name: str) -> None:
         """Write this term into a pool, whatever else happens to it meanwhile."""
