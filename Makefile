@@ -52,7 +52,7 @@ demo: $(STAMP) ## Set everything up and run the main job; CHECK=1 needs no termi
 	@$(BIN)/python -m bursar_local.demo $(if $(CHECK),--check) $(ARGS)
 
 bench: $(STAMP) controlplane ## Measure, print a table, write build/bench.json
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@PYTHONPATH=tests/support $(BIN)/python -m tests.bench $(ARGS)
 
 up: $(STAMP) ## Start the whole local stack in this terminal; Ctrl-C ends it
 	@$(BIN)/bursar up $(ARGS)
