@@ -273,18 +273,42 @@ async def storm(stage: Stage) -> list[Row]:
 
 async def cold_start(stage: Stage) -> list[Row]:
     """From the start of the process to ready, with as many allocations as there are after `storm`, then with 10,000."""
-    few = await start_seconds(stage)
+    few, kopf_few = await start_seconds(stage), await kopf_start_seconds(stage)
     operator = await stage.operator()
     try:
         await storm_seconds(stage, [stage.allocation(number) for number in range(STORM, MANY)])
     finally:
         await operator.stop()
-    many = await start_seconds(stage)
+    many, kopf_many = await start_seconds(stage), await kopf_start_seconds(stage)
+    stock = "baseline: stock Kopf, one event handler"
     return [
-        row("operator.cold_start_1k", few[0], "s", None, None, None),
-        row("operator.cold_start_10k", many[0], "s", few[0], "<= 4", many[0] <= 4, "baseline: 1,000 allocations"),
+        row("operator.cold_start_1k", few[0], "s", kopf_few, None, None, stock),
+        row("operator.cold_start_10k", many[0], "s", kopf_many, "<= 4", many[0] <= 4, stock),
         row("operator.resident_10k", many[1], "MB", few[1], None, None, "baseline: 1,000 allocations"),
     ]
+
+
+async def kopf_start_seconds(stage: Stage) -> float:
+    """Seconds from the start of stock Kopf until its handler has seen every allocation."""
+    mark = stage.folder / "seen"
+    mark.unlink(missing_ok=True)
+    expected = len(await stage.kube.list(ALLOCATIONS))
+    command = [sys.executable, "-m", "kopf", "run", "--quiet", "--standalone", "-A", str(HERE / "_stockstart.py")]
+    settings = {"BURSAR_BENCH_EXPECT": str(expected), "BURSAR_BENCH_MARK": str(mark)}
+    environment = os.environ | {"KUBECONFIG": str(stage.plane.kubeconfig), **settings}
+    began = time.perf_counter()
+    with (stage.folder / "kopf.log").open("wb") as log:
+        child = await asyncio.create_subprocess_exec(*command, env=environment, stdout=log, stderr=log)
+    try:
+        await until(lambda: _exists(mark))
+        return time.perf_counter() - began
+    finally:
+        child.terminate()
+        await child.wait()
+
+
+async def _exists(path: Path) -> bool:
+    return path.exists()
 
 
 async def start_seconds(stage: Stage) -> tuple[float, float]:
