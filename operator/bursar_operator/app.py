@@ -4,8 +4,8 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -88,11 +88,11 @@ class Operator:
         parts = Parts(self._settings, kube, ledger, signer, self._metrics, epoch)
         self._health.missing(RECOVERY, "reads and recovers")
         self._begin("certificates", repeated("certificates", parts.certificates.run, self._metrics))
-        await parts.load()
-        self._begin("desired state", parts.desired.run())
-        self._begin("feed", parts.feed.run())
-        await parts.grants.start()
-        gc.freeze()  # what was read stays: the collector need not walk it again and again, nor at the end
+        with uncollected():
+            await parts.load()
+            self._begin("desired state", parts.desired.run())
+            self._begin("feed", parts.feed.run())
+            await parts.grants.start()
         self._health.ready(RECOVERY)
         self._begin("projects", parts.projects.run())
         self._begin("memberships", parts.memberships.run())
@@ -231,6 +231,17 @@ class Parts:
     async def enrolment_asked(self) -> None:
         """An agent waits to be let in."""
         await self.enrolment.settle()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """What is read inside stays: the collector need not walk it while it grows, nor ever again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def highest_epoch(kube: Kube, ledger: Ledger) -> int:
