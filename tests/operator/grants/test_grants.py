@@ -5,6 +5,7 @@ from typing import Any
 
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
+from bursar_operator.pools import OPEN_TARGET
 from bursar_testing.grantterm import Site, eventually
 
 
@@ -49,6 +50,21 @@ async def test_thirty_two_at_once_never_overshoot_and_all_that_fit_are_granted(s
     status, reason, message = await site.condition(refused, "Granted")
     assert (status, reason) == ("False", "QuotaExceeded")
     assert "4 of 100 cpu hours left; this asks for 6. Ask for 4, wait until 2036-01-01" in message
+
+
+async def test_a_backlog_larger_than_a_round_is_worked_off(site: Site) -> None:
+    """Many more wait than may be open at one time: the loop must make way for their closes, not turn on the spot."""
+    pool = await site.pool("year", 1000)
+    count = OPEN_TARGET * 4 + 88
+    for first in range(0, count, 50):
+        await asyncio.gather(*(site.ask(f"b{number}", pool, 1) for number in range(first, min(count, first + 50))))
+    await site.lead()
+
+    async def held() -> int:
+        return await site.granted(pool)
+
+    await eventually(held, count)
+    await eventually(site.unbalanced, [])
 
 
 def _total(pool: dict[str, Any]) -> int:
