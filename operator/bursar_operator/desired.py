@@ -67,7 +67,7 @@ class DesiredState:
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
         self._built: dict[str, tuple[str, AllocationEntry]] = {}  # uid -> version of the object, its entry
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[tuple[frozenset[str], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
     def generation(self, cluster: str) -> int | None:
@@ -113,13 +113,13 @@ class DesiredState:
     async def publish_now(self, cluster: str, account: str) -> int:
         """Publish the account's entry and return the generation from which it holds."""
         self.touch(cluster, account)
-        await self.flush()
+        await self.flush(cluster)
         return self._generations.get(cluster, 0)
 
-    async def flush(self) -> None:
-        """Wait until everything touched so far is published."""
+    async def flush(self, *concerned: str) -> None:
+        """Wait until everything touched so far on these clusters is published; one that fails keeps only its own waiting."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters.append((frozenset(concerned), waiter))
         self._wake.set()
         await waiter
 
@@ -146,16 +146,16 @@ class DesiredState:
             began = time.monotonic()
             batch, self._dirty = self._dirty, {}
             waiters, self._waiters = self._waiters, []
-            failed = [not await self._try(cluster, accounts) for cluster, accounts in batch.items()]
+            failed = {cluster for cluster, accounts in batch.items() if not await self._try(cluster, accounts)}
             rest = min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began))
-            if any(failed):
-                self._waiters += waiters
+            for concerned, waiter in waiters:
+                if concerned & failed:
+                    self._waiters.append((concerned, waiter))
+                elif not waiter.done():
+                    waiter.set_result(None)
+            if failed:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
-            else:
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
 
     async def _try(self, cluster: str, accounts: dict[str, float]) -> bool:
         try:

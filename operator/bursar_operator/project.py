@@ -186,7 +186,7 @@ class Projects:
     async def _close_accounts(self, project: Obj, claim: Claim) -> None:
         if (project.get("status") or {}).get("account") == claim.account:
             self._desired.touch_account(claim.account)
-            await self._desired.flush()
+            await self._desired.flush(*self._desired.clusters_of(claim.account))
 
     async def _clear(self, namespace: Obj) -> None:
         name = namespace["metadata"]["name"]
