@@ -197,8 +197,7 @@ class Agent:
                     wait = pause.next()
                 self._report.set()
                 await self._refresh_readiness()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), wait)
+            await _set_within(self._wake, wait)
 
     async def _cycle(self, state: DesiredState, *, urgent: bool) -> bool:
         began = self._clocks.monotonic()
@@ -234,8 +233,7 @@ class Agent:
         """Send what is new: states and proven revisions first, then use."""
         pause, last = Backoff(), 0.0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._report.wait(), HEARTBEAT_SECONDS)
+            await _set_within(self._report, HEARTBEAT_SECONDS)
             self._report.clear()
             await self._greeted.wait()
             try:
@@ -264,6 +262,13 @@ class Agent:
         for report, slots in usage_pages(book, self.session):
             await self._gateway.usage(self._settings.cluster, report)
             book.sent(slots, report.watermark)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long. Python 3.11's `wait_for` would swallow a cancellation that meets it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _version() -> str:

@@ -81,7 +81,8 @@ class Commands:
                 f"{argv[0]} can't be run ({error.strerror}): set `bin` to the folder of Slurm's commands"
             ) from error
         try:
-            output, errors = await asyncio.wait_for(process.communicate(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                output, errors = await process.communicate()
         except TimeoutError as error:
             await _end_group(process)
             raise CommandTimedOut(f"`{shlex.join(argv[:6])} …` took over {timeout_seconds:g} s and was ended") from error
