@@ -9,13 +9,14 @@ from typing import Any
 
 from bursar_api.identity.tokens import Person
 from bursar_api.state import Gateway
+from bursar_crds.names import project_namespace
 
 Obj = dict[str, Any]
 
 
 def namespace_of(project: Obj) -> str:
     """The namespace that a Project owns."""
-    return str(project.get("spec", {}).get("namespace") or f"project-{project['metadata']['name']}")
+    return str(project.get("spec", {}).get("namespace") or project_namespace(project["metadata"]["name"]))
 
 
 def account_of(project: Obj) -> str:
