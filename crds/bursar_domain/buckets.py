@@ -5,13 +5,14 @@ may come twice, late and in any order. Amounts are unit-seconds.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from bursar_domain.units import HOUR, QUARTER
 
 QUARTERS = HOUR // QUARTER
+WHOLE = 1000  # thousandths of a usage factor of 1
 REFUNDED_STATES = frozenset({"NODE_FAIL", "BOOT_FAIL"})
 Quarters = tuple[int, int, int, int]
 NOTHING: Quarters = (0, 0, 0, 0)
@@ -68,7 +69,7 @@ class JobUse:
     end: int
     allocated: Mapping[str, int]
     state: str = "COMPLETED"
-    factor_thousandths: int = 1000
+    factor_thousandths: int = WHOLE
     running: bool = False
     limit_seconds: int | None = None
     suspended_seconds: int = 0
@@ -93,41 +94,140 @@ def split(start: int, end: int) -> Iterable[tuple[int, int, int]]:
 
 
 def _cumulative(units: int, seconds: int, factor: int) -> int:
-    return units * seconds * factor // 1000
+    return units * seconds * factor // WHOLE
 
 
 def slots_of(jobs: Iterable[JobUse]) -> dict[SlotKey, dict[RowKey, Amounts]]:
-    """All slots that these jobs touch.
+    """All slots that these jobs touch; a row that would be 0 is left out. One pass: any stream of jobs will do.
 
     A fractional usage factor is applied to the running total of the job and differenced, so that the quarters of a job add
     up to its cost exactly.
     """
-    sums: defaultdict[SlotKey, defaultdict[RowKey, _Row]] = defaultdict(lambda: defaultdict(_Row))
+    used: defaultdict[tuple[str, str], _Use] = defaultdict(_Use)
+    refunds: defaultdict[tuple[str, str], _Use] = defaultdict(_Use)
     for job in jobs:
-        _add(sums, job)
-    return {key: {row: cell.amounts() for row, cell in rows.items()} for key, rows in sums.items()}
+        owner = job.account, job.user
+        used[owner].add(job)
+        if job.state in REFUNDED_STATES:
+            refunds[owner].add(job)
+    return _slots(used, refunds)
 
 
-@dataclass(slots=True)
-class _Row:
-    allocated: list[int] = field(default_factory=lambda: [0] * QUARTERS)
-    refunded: list[int] = field(default_factory=lambda: [0] * QUARTERS)
+class _Hours(dict[int, list[int]]):
+    """Number of the hour -> its four quarters. No default factory: this is where most of the time goes."""
 
-    def amounts(self) -> Amounts:
-        a, r = self.allocated, self.refunded
-        return Amounts((a[0], a[1], a[2], a[3]), (r[0], r[1], r[2], r[3]))
+    def __missing__(self, hour: int) -> list[int]:
+        found = self[hour] = [0] * QUARTERS
+        return found
 
 
-def _add(sums: defaultdict[SlotKey, defaultdict[RowKey, _Row]], job: JobUse) -> None:
-    before = 0
-    for hour, quarter, seconds in split(job.start, job.end):
-        rows = sums[SlotKey(job.account, hour)]
-        after = before + seconds
+class _Use:
+    """What one user of one account used, by resource. ``_steps``: where the units held through whole hours change."""
+
+    __slots__ = ("_hours", "_steps")
+
+    def __init__(self) -> None:
+        self._hours: defaultdict[str, _Hours] = defaultdict(_Hours)
+        self._steps: defaultdict[str, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
+
+    def add(self, job: JobUse) -> None:
+        start, end, rates = job.start, job.end, job.allocated
+        if end <= start:
+            return
+        if job.factor_thousandths != WHOLE:
+            whole = _whole_rates(rates, job.factor_thousandths)
+            if whole is None:
+                self._add_fractions(job)
+                return
+            rates = whole
+        first, last = start // QUARTER, (end - 1) // QUARTER
+        if first == last:
+            hour, quarter = divmod(first, QUARTERS)
+            for resource, units in rates.items():
+                self._hours[resource][hour][quarter] += units * (end - start)
+        else:
+            self._add_long(rates, first, last, (first + 1) * QUARTER - start, end - last * QUARTER)
+
+    def _add_long(self, rates: Mapping[str, int], first: int, last: int, head: int, tail: int) -> None:
+        """Seconds of the first and the last quarter, and every quarter between in full; whole hours between only as steps."""
+        (hour, quarter), (last_hour, last_quarter) = divmod(first, QUARTERS), divmod(last, QUARTERS)
+        for resource, units in rates.items():
+            hours = self._hours[resource]
+            cell, full = hours[hour], units * QUARTER
+            cell[quarter] += units * head
+            begin = quarter + 1
+            if hour != last_hour:
+                for index in range(begin, QUARTERS):
+                    cell[index] += full
+                cell, begin = hours[last_hour], 0
+            for index in range(begin, last_quarter):
+                cell[index] += full
+            cell[last_quarter] += units * tail
+            if last_hour - hour > 1:
+                steps = self._steps[resource]
+                steps[hour + 1] += units
+                steps[last_hour] -= units
+
+    def _add_fractions(self, job: JobUse) -> None:
         for resource, units in job.allocated.items():
-            factor = job.factor_thousandths
-            amount = _cumulative(units, after, factor) - _cumulative(units, before, factor)
-            cell = rows[RowKey(job.user, resource)]
-            cell.allocated[quarter] += amount
-            if job.refunded:
-                cell.refunded[quarter] += amount
-        before = after
+            hours, before, amount = self._hours[resource], 0, 0
+            for hour, quarter, seconds in split(job.start, job.end):
+                before += seconds
+                after = _cumulative(units, before, job.factor_thousandths)
+                hours[hour // HOUR][quarter] += after - amount
+                amount = after
+
+    def hours(self) -> Mapping[str, _Hours]:
+        """By resource, with the steps carried out; to be asked once."""
+        for resource, steps in self._steps.items():
+            hours, units, at = self._hours[resource], 0, 0
+            for hour in sorted(steps):
+                if units:
+                    _fill(hours, range(at, hour), units * QUARTER)
+                units, at = units + steps[hour], hour
+        return self._hours
+
+
+def _whole_rates(allocated: Mapping[str, int], factor: int) -> dict[str, int] | None:
+    """Units times usage factor where none of them has a fraction."""
+    if any(units * factor % WHOLE for units in allocated.values()):
+        return None
+    return {resource: units * factor // WHOLE for resource, units in allocated.items()} if factor else {}
+
+
+def _fill(hours: _Hours, numbers: Iterable[int], full: int) -> None:
+    for number in numbers:
+        cell = hours[number]
+        cell[0] += full
+        cell[1] += full
+        cell[2] += full
+        cell[3] += full
+
+
+def _slots(
+    used: Mapping[tuple[str, str], _Use], refunds: Mapping[tuple[str, str], _Use]
+) -> dict[SlotKey, dict[RowKey, Amounts]]:
+    by_account: defaultdict[str, dict[int, dict[RowKey, Amounts]]] = defaultdict(dict)
+    for (account, user), use in used.items():
+        slots, refunded = by_account[account], refunds.get((account, user))
+        back = refunded.hours() if refunded else {}
+        for resource, hours in use.hours().items():
+            _put(slots, RowKey(user, resource), hours, back.get(resource, {}))
+    return {SlotKey(account, number * HOUR): rows for account, slots in by_account.items() for number, rows in slots.items()}
+
+
+def _put(slots: dict[int, dict[RowKey, Amounts]], row: RowKey, hours: _Hours, refunded: Mapping[int, Sequence[int]]) -> None:
+    """One row of every slot it has something in."""
+    for number, (first, second, third, fourth) in hours.items():
+        if first or second or third or fourth:
+            amounts = Amounts((first, second, third, fourth), _quarters(refunded[number]) if number in refunded else NOTHING)
+            rows = slots.get(number)
+            if rows is None:
+                slots[number] = {row: amounts}
+            else:
+                rows[row] = amounts
+
+
+def _quarters(amounts: Sequence[int]) -> Quarters:
+    first, second, third, fourth = amounts
+    return first, second, third, fourth

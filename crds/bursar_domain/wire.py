@@ -50,18 +50,60 @@ class Transition(Wire):
     granted: dict[str, Count]
 
 
+class StepEntry(Wire):
+    """What a window has from ``at`` on, unit-seconds by resource, absolute; see `bursar_domain.terms.Step`."""
+
+    at: Seconds
+    granted: dict[str, Seconds]
+    carried: dict[str, Seconds] = {}
+    adjusted: dict[str, Seconds] = {}
+
+
+class WindowEntry(Wire):
+    """One window ``[start, end)`` of an allocation, signed long before it begins, so that it rolls over by itself."""
+
+    start: Seconds
+    end: Seconds
+    steps: tuple[StepEntry, ...]
+
+
+class CorrectionEntry(Wire):
+    """A closed slot of the account turned out to be ``amount`` more or less; see `bursar_domain.fold.Correction`."""
+
+    resource: Name
+    quarter: Seconds
+    amount: Seconds
+    at: Seconds
+
+
 class ThresholdEntry(Wire):
-    """At ``percent`` used, ``action``; undone below ``clear_below_percent``."""
+    """At ``percent`` of the window's room on the basis, ``action``; undone below ``clear_below_percent``."""
 
     percent: Annotated[int, Field(ge=1, le=1000)]
-    action: Literal["Notify", "Hold"]
+    action: Literal["Notify", "Throttle", "SoftLand", "Hold", "Block"]
+    basis: Literal["Used", "Committed", "Projected"] = "Used"
     clear_below_percent: int | None = None
 
 
-class AllocationEntry(Wire):
-    """One allocation as the scheduler's side must know it. ``granted`` is 0 for each resource while it is being deleted."""
+class TermsEntry(Wire):
+    """How use is put down to an allocation: all its windows, past and to come; see `bursar_domain.terms.Terms`."""
 
     uid: Name
+    windows: tuple[WindowEntry, ...] = ()
+    open_until: Seconds = 0  # end of the last window and the grace after it
+    overuse_percent: Annotated[int, Field(ge=0, le=1000)] = 0
+    carries_debt: bool = True
+
+
+class EndedEntry(TermsEntry):
+    """An allocation whose object is gone: what it was charged stays with it."""
+
+    resources: tuple[Name, ...]
+
+
+class AllocationEntry(TermsEntry):
+    """One allocation as the scheduler's side must know it. ``granted`` is 0 for each resource while it is being deleted."""
+
     namespace: Name
     name: Name
     grant_revision: Count
@@ -79,6 +121,8 @@ class AccountEntry(Wire):
     project: Name
     members: tuple[Name, ...] = ()
     allocations: tuple[AllocationEntry, ...] = ()
+    ended: tuple[EndedEntry, ...] = ()
+    corrections: tuple[CorrectionEntry, ...] = ()
     closed: bool = False
 
     def digest(self) -> str:
@@ -105,6 +149,7 @@ class ClusterSettings(Wire):
     brake_minimum_changes: int = 3
     drift_limits: Literal["Enforce", "Report", "Adopt"] = "Enforce"
     drift_members: Literal["Enforce", "Report", "Adopt"] = "Enforce"
+    limit_mode: Literal["Account", "QOS"] = "Account"
     resources: tuple[TrackedResource, ...]
 
 

@@ -1,0 +1,193 @@
+"""Terms: one allocation as accounting needs it, every window with the room that it has from which quarter on.
+
+Everything that gives or takes room is an entry with the quarter from which it acts; `build` lays the entries out over the
+windows. The operator builds terms and signs them, so that agent, gateway and operator fold over the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.windows import Span, shared
+
+BY_HAND: Final = frozenset({EntryKind.ADJUSTMENT, EntryKind.TRANSFER, EntryKind.REFUND})
+Amounts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a window has from ``at`` on, in unit-seconds by resource, absolute: share of the grant, carried in, by hand."""
+
+    at: int
+    granted: Amounts
+    carried: Amounts = field(default_factory=dict)
+    adjusted: Amounts = field(default_factory=dict)
+
+
+NOTHING: Final = Step(0, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``[start, end)`` in epoch seconds; steps in order, the first one where the window first has anything."""
+
+    start: int
+    end: int
+    steps: tuple[Step, ...]
+
+    def at(self, second: int) -> Step:
+        """The step in force at a second; `NOTHING` before the first."""
+        return next((step for step in reversed(self.steps) if step.at <= second), NOTHING)
+
+    @property
+    def last(self) -> Step:
+        """The step in force at the window's end."""
+        return self.steps[-1] if self.steps else NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """One allocation: windows in order; ``open_until`` is the end of the last one plus the grace after it.
+
+    ``overuse_percent`` is granted on top of each window's share; ``carries_debt``: over-use of a window burdens the next.
+    """
+
+    uid: str
+    resources: frozenset[str]
+    windows: tuple[Window, ...]
+    open_until: int
+    overuse_percent: int = 0
+    carries_debt: bool = True
+
+    @property
+    def start(self) -> int:
+        """First second."""
+        return self.windows[0].start
+
+    @property
+    def end(self) -> int:
+        """First second after the last window, grace not counted."""
+        return self.windows[-1].end
+
+    def is_active(self, second: int) -> bool:
+        """Whether use of this second may be put down to it."""
+        return self.windows[0].start <= second < self.open_until
+
+    def index(self, second: int) -> int:
+        """Which window holds a second; the first one before the start, the last one after the end."""
+        windows = self.windows
+        if second >= windows[-1].start:
+            return len(windows) - 1
+        return next(number for number, window in enumerate(windows) if second < window.end)
+
+    def boundaries(self) -> set[int]:
+        """Every second at which its room may change, or whether it is active."""
+        edges = {window.start for window in self.windows} | {self.end, self.open_until}
+        return edges | {step.at for window in self.windows for step in window.steps}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an allocation's spec says about its windows; times in epoch seconds."""
+
+    uid: str
+    resources: tuple[str, ...]
+    windows: tuple[Span, ...]
+    after_end_seconds: int = 0
+    overuse_percent: int = 0
+    carries_debt: bool = True
+
+
+def simple(uid: str, start: int, end: int, seconds: Amounts, *, overuse_percent: int = 0, after_end_seconds: int = 0) -> Terms:
+    """Terms of one window that has its room, in unit-seconds, from the start on."""
+    window = Window(start, end, (Step(start, dict(seconds)),))
+    return Terms(uid, frozenset(seconds), (window,), end + after_end_seconds, overuse_percent)
+
+
+def build(rules: Rules, entries: Iterable[Entry]) -> Terms:
+    """Lay the allocation's entries, in order of their numbers, out over its windows.
+
+    A `Grant` says the usable total from its quarter on and replaces what was posted for later; the difference to the total
+    before is shared out by seconds over the window of that quarter and those not yet begun. `CarryOver` adds to the window it
+    names, everything made by hand to the window of its quarter; what comes after the last second acts no more.
+    """
+    own = [entry for entry in entries if entry.uid == rules.uid]
+    last = rules.windows[-1].end + rules.after_end_seconds
+    layers = [_Layer(span, last if span == rules.windows[-1] else span.end) for span in rules.windows]
+    for name in rules.resources:
+        _lay_grants(layers, name, _postings(own, name))
+    for entry in own:
+        _lay_entry(layers, entry)
+    windows = tuple(layer.window(rules.resources) for layer in layers)
+    return Terms(
+        uid=rules.uid,
+        resources=frozenset(rules.resources),
+        windows=windows,
+        open_until=last,
+        overuse_percent=rules.overuse_percent,
+        carries_debt=rules.carries_debt,
+    )
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One window while entries are laid out: (second, kind) -> resource -> unit-seconds added there."""
+
+    span: Span
+    until: int
+    added: defaultdict[tuple[int, str], dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, at: int, kind: str, name: str, amount: int) -> None:
+        cell = self.added[max(at, self.span.start), kind]
+        cell[name] = cell.get(name, 0) + amount
+
+    def window(self, resources: Sequence[str]) -> Window:
+        sums: dict[str, dict[str, int]] = {"granted": dict.fromkeys(resources, 0), "carried": {}, "adjusted": {}}
+        steps = []
+        for at in sorted({at for at, _ in self.added}):
+            for kind, amounts in sums.items():
+                for name, amount in self.added.get((at, kind), {}).items():
+                    amounts[name] = amounts.get(name, 0) + amount
+            steps.append(Step(at, dict(sums["granted"]), dict(sums["carried"]), dict(sums["adjusted"])))
+        return Window(*self.span, tuple(steps))
+
+
+def _postings(entries: Iterable[Entry], name: str) -> list[tuple[int, int]]:
+    """(quarter, usable total) in order: a later entry replaces whatever was posted for its quarter and after."""
+    found: list[tuple[int, int]] = []
+    for entry in entries:
+        if entry.kind is EntryKind.GRANT:
+            found = [item for item in found if item[0] < entry.at]
+            found.append((entry.at, entry.amounts.get(name, 0)))
+    return found
+
+
+def _lay_grants(layers: Sequence[_Layer], name: str, postings: Iterable[tuple[int, int]]) -> None:
+    total = 0
+    for at, amount in postings:
+        first = _index(layers, at)
+        rest = layers[first:]
+        for layer, share in zip(rest, shared(amount - total, [layer.span for layer in rest]), strict=True):
+            if at < layer.until:
+                layer.add(at, "granted", name, share)
+        total = amount
+
+
+def _lay_entry(layers: Sequence[_Layer], entry: Entry) -> None:
+    if entry.kind is EntryKind.CARRY_OVER:
+        targets = [layer for layer in layers if layer.span.start == entry.window]
+        kind = "carried"
+    elif entry.kind in BY_HAND:
+        targets, kind = [layers[_index(layers, entry.at)]], "adjusted"
+    else:
+        return
+    for layer in targets:
+        if entry.at < layer.until:
+            for name, amount in entry.amounts.items():
+                layer.add(entry.at, kind, name, amount)
+
+
+def _index(layers: Sequence[_Layer], second: int) -> int:
+    return next((number for number, layer in enumerate(layers) if second < layer.span.end), len(layers) - 1)
