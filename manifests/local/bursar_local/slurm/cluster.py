@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from bursar_local.packages import Progress
 from bursar_local.slurm import config, daemons, preparation, programs
 from bursar_local.slurm.config import Layout, Ports, SlurmOptions
 from bursar_local.slurm.daemons import Daemon
 from bursar_local.slurm.errors import SlurmUnavailable
-from bursar_local.slurm.programs import DEFAULT_CACHE, Programs, Progress
+from bursar_local.slurm.programs import DEFAULT_CACHE, Programs
 
 STOP_ORDER = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged")
+COUNTER_FILES = ("assoc_usage", "qos_usage")
 
 
 def can_run(cache: Path = DEFAULT_CACHE) -> str | None:
@@ -53,6 +55,7 @@ class Slurm:
         *,
         cluster: str,
         users: Sequence[str],
+        nodes: int = 1,
         cpus: int = 512,
         calc_period_minutes: int = 1,
         enforce: str = "associations,limits,qos,safe",
@@ -67,6 +70,7 @@ class Slurm:
         options = SlurmOptions(
             cluster=cluster,
             users=tuple(users),
+            nodes=nodes,
             cpus=cpus,
             calc_period_minutes=calc_period_minutes,
             enforce=enforce,
@@ -130,6 +134,20 @@ class Slurm:
         """Makes slurmctld bring its usage counters up to now instead of at the end of PriorityCalcPeriod."""
         await self.run("scontrol", "reconfigure")
 
+    async def halt(self, name: str) -> None:
+        """Ends slurmctld or slurmdbd, which writes its state to disk first; `resume` starts it again."""
+        await daemons.end(self.daemons[name], timeout_seconds=30)
+
+    async def resume(self, name: str) -> None:
+        """Starts again what `halt` ended."""
+        await {"slurmctld": self._start_slurmctld, "slurmdbd": self._start_slurmdbd}[name]()
+
+    def lose_counters(self) -> None:
+        """Removes the files that hold what accounts and QOS used; slurmctld must be halted."""
+        for name in COUNTER_FILES:
+            for path in (self.layout.directory / "state").glob(f"{name}*"):
+                path.unlink()
+
     async def died(self) -> SlurmUnavailable:
         """Waits until a program ends by itself and says which."""
         waits = {asyncio.create_task(daemon.process.wait()): daemon for daemon in self.daemons.values()}
@@ -149,6 +167,8 @@ class Slurm:
             if name in self.daemons:
                 await daemons.end(self.daemons[name])
             if name == "slurmd":
+                for each in [daemon for key, daemon in self.daemons.items() if key.startswith("slurmd-")]:
+                    await daemons.end(each)
                 daemons.kill_marked(self.layout.run, spare=[daemon.process.pid for daemon in self.daemons.values()])
         self.daemons.clear()
         preparation.remove(self.layout)
@@ -176,14 +196,14 @@ class Slurm:
         await self.run("sacctmgr", "-i", "add", "cluster", f"name={self.cluster}")
         progress("slurmctld and slurmd")
         await asyncio.gather(self._start_slurmctld(), self._start_slurmd())
-        await daemons.wait_until(self._node_is_idle, self.daemons["slurmd"], timeout_seconds=60)
+        await daemons.wait_until(self._is_idle, self.daemons["slurmd"], timeout_seconds=60)
         progress(f"cluster {self.cluster} serves {self.options.cpus} CPUs to {len(self.user_ids)} users")
 
-    async def _launch(self, name: str, *arguments: str, **environment: str) -> Daemon:
-        argv = [str(self.programs.path(name)), *arguments]
+    async def _launch(self, name: str, *arguments: str, key: str = "", **environment: str) -> Daemon:
+        argv, key = [str(self.programs.path(name)), *arguments], key or name
         variables = {**self.environment, daemons.MARK: str(self.layout.run), **environment}
-        self.daemons[name] = await daemons.launch(name, argv, variables, self.layout.log(name), self.layout.directory)
-        return self.daemons[name]
+        self.daemons[key] = await daemons.launch(name, argv, variables, self.layout.log(key), self.layout.directory)
+        return self.daemons[key]
 
     async def _start_munge(self) -> None:
         run, socket_path = self.layout.run / "munge", self.layout.munge_socket
@@ -220,11 +240,16 @@ class Slurm:
         await daemons.wait_until(lambda: _accepts(self.ports.slurmctld), daemon, timeout_seconds=60)
 
     async def _start_slurmd(self) -> None:
-        step = str(self.programs.path("slurmstepd"))
-        daemon = await self._launch("slurmd", "-D", "-c", "-d", step, "-f", str(self.layout.configuration))
-        await daemons.wait_until(lambda: _accepts(self.ports.slurmd), daemon, timeout_seconds=60)
+        names = config.node_names(self.options)
+        await asyncio.gather(*(self._start_node(name, port) for name, port in zip(names, self.ports.slurmds, strict=True)))
 
-    async def _node_is_idle(self) -> bool:
+    async def _start_node(self, name: str, port: int) -> None:
+        step, key = str(self.programs.path("slurmstepd")), "slurmd" if port == self.ports.slurmd else f"slurmd-{name}"
+        arguments = ("-D", "-c", "-N", name, "-d", step, "-f", str(self.layout.configuration))
+        daemon = await self._launch("slurmd", *arguments, key=key)
+        await daemons.wait_until(lambda: _accepts(port), daemon, timeout_seconds=60)
+
+    async def _is_idle(self) -> bool:
         return (await self.run("sinfo", "--noheader", "--format=%T", check=False)).strip() == "idle"
 
 
@@ -235,7 +260,8 @@ def _prepare(directory: Path, options: SlurmOptions, found: Programs) -> Slurm:
     preparation.clear_leftovers(directory)
     layout = Layout(directory, Path(tempfile.mkdtemp(prefix="bursar-slurm-", dir="/tmp")))
     preparation.write(directory / "run.json", json.dumps({"run": str(layout.run)}))
-    ports = Ports(*preparation.free_ports(3))
+    slurmctld, slurmdbd, *slurmds = preparation.free_ports(2 + options.nodes)
+    ports = Ports(slurmctld, slurmdbd, tuple(slurmds))
     ids = preparation.user_ids(options.users)
     preparation.make_folders(layout)
     preparation.write_files(options, layout, found, ports, ids)

@@ -16,6 +16,7 @@ class SlurmOptions:
 
     cluster: str
     users: Sequence[str]
+    nodes: int = 1
     cpus: int = 512
     gpus: int = 8
     memory_mib_per_cpu: int = 1024
@@ -31,8 +32,13 @@ class Ports:
     """Free ports on loopback."""
 
     slurmctld: int
-    slurmd: int
     slurmdbd: int
+    slurmds: tuple[int, ...]
+
+    @property
+    def slurmd(self) -> int:
+        """The port of the first node."""
+        return self.slurmds[0]
 
 
 @dataclass(frozen=True)
@@ -87,15 +93,21 @@ class Layout:
 
 
 def host_name(options: SlurmOptions) -> str:
-    """The one host of the cluster."""
+    """The host that the controller runs on; the first node is called so, too."""
     return f"{options.cluster}-host"
+
+
+def node_names(options: SlurmOptions) -> list[str]:
+    """All nodes; those beyond the first are further daemons on the same machine."""
+    host = host_name(options)
+    return [host, *(f"{host}-{number}" for number in range(2, options.nodes + 1))]
 
 
 def slurm_conf(options: SlurmOptions, layout: Layout, programs: Programs, ports: Ports) -> str:
     """slurm.conf."""
     settings = {**_names(options, ports), **_places(layout, programs), **_policy(options, layout, ports), **_timings()}
     lines = [f"{key}={value}" for key, value in {**settings, **options.overrides}.items() if value is not None]
-    return "\n".join([*lines, _node(options, ports), _partition(options)]) + "\n"
+    return "\n".join([*lines, *_nodes(options, ports), _partition(options)]) + "\n"
 
 
 def _names(options: SlurmOptions, ports: Ports) -> dict[str, str]:
@@ -104,7 +116,6 @@ def _names(options: SlurmOptions, ports: Ports) -> dict[str, str]:
         "ClusterName": options.cluster,
         "SlurmctldHost": f"{host}(127.0.0.1)",
         "SlurmctldPort": str(ports.slurmctld),
-        "SlurmdPort": str(ports.slurmd),
         "SlurmUser": "root",
         "SlurmdUser": "root",
         "CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny",
@@ -117,9 +128,9 @@ def _places(layout: Layout, programs: Programs) -> dict[str, str]:
         "AuthInfo": f"socket={layout.munge_socket}",
         "PluginDir": str(programs.plugins),
         "StateSaveLocation": str(layout.directory / "state"),
-        "SlurmdSpoolDir": str(layout.spool),
+        "SlurmdSpoolDir": str(layout.spool / "%n"),
         "SlurmctldPidFile": str(layout.run / "slurmctld.pid"),
-        "SlurmdPidFile": str(layout.run / "slurmd.pid"),
+        "SlurmdPidFile": str(layout.run / "slurmd-%n.pid"),
         "MailProg": "/bin/true",
     }
 
@@ -167,17 +178,20 @@ def _timings() -> dict[str, str]:
     }
 
 
-def _node(options: SlurmOptions, ports: Ports) -> str:
-    gres = f" Gres=gpu:a100:{options.gpus}" if options.gpus else ""
+def _nodes(options: SlurmOptions, ports: Ports) -> list[str]:
+    """The first node has the GPUs."""
     memory = options.cpus * options.memory_mib_per_cpu
     shape = f"CPUs={options.cpus} Boards=1 SocketsPerBoard=1 CoresPerSocket={options.cpus} ThreadsPerCore=1 RealMemory={memory}"
-    host = host_name(options)
-    return f"NodeName={host} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports.slurmd} {shape}{gres} State=UNKNOWN"
+    gres = [f" Gres=gpu:a100:{options.gpus}" if options.gpus else "", *[""] * (options.nodes - 1)]
+    return [
+        f"NodeName={name} NodeHostname={host_name(options)} NodeAddr=127.0.0.1 Port={port} {shape}{its_gres} State=UNKNOWN"
+        for name, port, its_gres in zip(node_names(options), ports.slurmds, gres, strict=True)
+    ]
 
 
 def _partition(options: SlurmOptions) -> str:
     settings: dict[str, str | None] = {
-        "Nodes": host_name(options),
+        "Nodes": ",".join(node_names(options)),
         "Default": "YES",
         "State": "UP",
         "DefaultTime": str(options.default_minutes),

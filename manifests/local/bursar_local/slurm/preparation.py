@@ -81,7 +81,7 @@ def write_files(options: SlurmOptions, layout: Layout, found: Programs, ports: P
         device.touch()
     write(layout.passwd, passwd)
     write(layout.group, group)
-    write(layout.hosts, f"127.0.0.1 {config.host_name(options)} localhost\n")
+    write(layout.hosts, f"127.0.0.1 {' '.join(config.node_names(options))} localhost\n")
     key = layout.run / "munge" / "key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(1024))

@@ -1,27 +1,20 @@
-"""The programs: those of the machine when all are there, else the distribution's packages unpacked into a private folder.
-
-Packages are never installed: `apt-get download` and `dpkg -x` run no maintainer script, so no service starts, no user is made.
-"""
+"""The programs: those of the machine when all are there, else the distribution's packages unpacked into a private folder."""
 
 import asyncio
-import fcntl
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bursar_local import packages
+from bursar_local.packages import Bundle, PackagesUnavailable, Progress
 from bursar_local.slurm.errors import SlurmUnavailable
 
 PACKAGES = ("slurmctld", "slurmd", "slurmdbd", "slurm-client", "mariadb-server-core", "munge", "libnss-wrapper")
+PLUGINS = ("slurm-wlm-basic-plugins", "slurm-wlm-mysql-plugin")
 DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "slurmstepd")
 CLIENTS = ("sacctmgr", "sshare", "sacct", "scontrol", "sbatch", "scancel", "squeue", "sinfo", "sdiag", "sreport")
 HOST_TOOLS = ("setpriv", "getent")
-APT_TOOLS = ("apt-get", "dpkg")
 DEFAULT_CACHE = Path("/var/cache/bursar/slurm")
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,7 @@ def why_not(cache: Path = DEFAULT_CACHE) -> str | None:
     """Why the programs can't be had on this machine, or None when they can."""
     if absent := [tool for tool in HOST_TOOLS if shutil.which(tool) is None]:
         return f"{', '.join(absent)} not found: install util-linux and libc-bin"
-    if present(cache) is None and (absent := [tool for tool in APT_TOOLS if shutil.which(tool) is None]):
+    if present(cache) is None and (absent := packages.absent_tools()):
         return f"{', '.join(absent)} not found: needs Debian or Ubuntu, or Slurm, MariaDB, munge and libnss-wrapper there"
     return None
 
@@ -119,89 +112,20 @@ async def obtain(cache: Path = DEFAULT_CACHE, progress: Progress = lambda line: 
 
 
 async def _unpack_once(cache: Path, progress: Progress) -> Programs:
-    with _locked(cache / "lock"):
+    with packages.locked(cache / "lock"):
         if (programs := present(cache)) is not None:
             return programs
-        await _unpack(cache, progress)
+        try:
+            await packages.unpack(cache, Bundle(PACKAGES, PLUGINS, _give_plain_names), progress)
+        except PackagesUnavailable as error:
+            raise SlurmUnavailable(str(error)) from error
     programs = Programs(cache / "root")
     if missing := programs.missing():
         raise SlurmUnavailable(f"the packages {', '.join(PACKAGES)} lack {', '.join(missing)}: this release is not supported")
     return programs
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-async def _unpack(cache: Path, progress: Progress) -> None:
-    downloads, fresh = cache / "packages", cache / "root.new"
-    for folder in (downloads, fresh, cache / "root"):
-        shutil.rmtree(folder, ignore_errors=True)
-    downloads.mkdir()
-    fresh.mkdir()
-    progress("reading the package lists")
-    await _apt("update", cwd=downloads, required=False)
-    names = await _needed_packages(downloads)
-    progress(f"downloading {len(names)} packages")
-    await _apt("download", *names, cwd=downloads)
-    for package in sorted(downloads.glob("*.deb")):
-        await _command(["dpkg", "-x", str(package), str(fresh)], cwd=downloads, timeout_seconds=120)
-    _give_plain_names(fresh)
-    fresh.rename(cache / "root")
-    shutil.rmtree(downloads, ignore_errors=True)
-
-
 def _give_plain_names(root: Path) -> None:
     """Debian's alternatives, by hand: a daemon started as `slurmctld-wlm` does not know that it is slurmctld, and crashes."""
     for path in (root / "usr/sbin").glob("*-wlm"):
         path.with_name(path.name.removesuffix("-wlm")).symlink_to(path.name)
-
-
-async def _needed_packages(folder: Path) -> list[str]:
-    """Ours and those they need that the machine lacks; a line with a bracketed version is an upgrade, which we leave alone."""
-    plan = await _apt("install", "--simulate", "--yes", "--no-install-recommends", *PACKAGES, cwd=folder)
-    rows = [line.split() for line in plan.splitlines() if line.startswith("Inst ")]
-    lacking = {row[1] for row in rows if len(row) > 2 and not row[2].startswith("[")}
-    # A machine that has some of them installed still needs its own copy of ours, since present() wants all in one place.
-    return sorted(lacking | set(PACKAGES) | {"slurm-wlm-basic-plugins", "slurm-wlm-mysql-plugin"})
-
-
-async def _apt(verb: str, *arguments: str, cwd: Path, required: bool = True) -> str:
-    options = ["-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30"]
-    try:
-        return await _command(["apt-get", *options, verb, *arguments], cwd=cwd, timeout_seconds=300)
-    except SlurmUnavailable:
-        if required:
-            raise
-        return ""  # lists from an earlier update may do
-
-
-async def _command(argv: Sequence[str], *, cwd: Path, timeout_seconds: float) -> str:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), timeout_seconds)
-    except TimeoutError as error:
-        process.kill()
-        await process.wait()
-        raise SlurmUnavailable(
-            f"`{' '.join(argv[:8])}` took over {timeout_seconds:.0f} s: check the network and apt's sources"
-        ) from error
-    text = output.decode(errors="replace")
-    if process.returncode != 0:
-        tail = " | ".join(text.strip().splitlines()[-3:])
-        raise SlurmUnavailable(
-            f"`{' '.join(argv)}` ended with {process.returncode}: {tail}. Check the network and apt's sources"
-        )
-    return text
