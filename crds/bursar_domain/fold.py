@@ -212,7 +212,7 @@ def fold(terms: Sequence[Terms], use: Use, corrections: Sequence[Correction] = (
 
 
 def _segments(use: Iterable[tuple[int, int]], corrections: Iterable[Correction], borders: Sequence[int]) -> dict[int, int]:
-    """Sums between borders; a correction is taken out of the quarter it concerns and, if positive, put into the one it is posted in."""
+    """Sums between borders; a correction leaves the quarter it concerns and, if positive, comes in where it is posted."""
     sums: dict[int, int] = {}
 
     def add(at: int, amount: int) -> None:
