@@ -15,7 +15,7 @@ from bursar_domain.buckets import Quarters
 
 AGENT_AUDIENCE = "bursar-agents"
 PROTOCOL = "v1"
-Name = Annotated[str, StringConstraints(max_length=253)]
+Name = Annotated[str, StringConstraints(max_length=253, pattern=r"^[^\x00]*$")]  # no database takes a NUL
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
@@ -285,30 +285,58 @@ class UsageRow(Wire):
 
 
 class SlotReport(Wire):
-    """One whole slot; an absent row is 0, an emptied slot comes with no rows."""
+    """One whole slot; an absent row is 0, an emptied slot comes with no rows.
+
+    Hour and amounts are any whole numbers here: what can't be true is refused slot by slot, with the reason.
+    """
 
     account: Name
-    hour: Seconds
+    hour: int
     epoch: Count
     seq: Count
     rows: tuple[UsageRow, ...] = ()
 
 
+class RebuiltRange(Wire):
+    """The agent counted ``[start, end)`` (whole UTC hours) anew as ``epoch``: with this page all of it is in."""
+
+    epoch: Count
+    start: Seconds
+    end: Seconds
+
+
 class UsageReport(Wire):
-    """Slots, and the watermark (epoch seconds of the scheduler's clock) up to which use is complete once this page is in."""
+    """Slots, and the watermark (epoch seconds of the scheduler's clock) up to which use is complete once this page is in.
+
+    ``rebuilt`` stands on the last page of a rebuild: its slots count from then on, and every lower epoch is void there.
+    """
 
     report_id: Name
     session: Name
     slots: tuple[SlotReport, ...]
     watermark: Seconds | None = None
+    rebuilt: RebuiltRange | None = None
+
+
+RefusalReason = Literal["BadHour", "Future", "TooOld", "UnknownAccount", "DuplicateRow", "Negative", "Overflow", "Absurd"]
+
+
+class Refused(Wire):
+    """A slot that can't be true: it was left out, the rest of its report counts."""
+
+    account: str
+    hour: int
+    reason: RefusalReason
 
 
 class Receipt(Wire):
-    """Answer to a status or usage report."""
+    """Answer to a status or usage report: how much of it is news, is not, waits for its rebuild's last page, was refused."""
 
     clock: Seconds
     accepted: int
     dropped: int = 0
+    staged: int = 0
+    refused: tuple[Refused, ...] = ()
 
 
 class EnrolRequest(Wire):
