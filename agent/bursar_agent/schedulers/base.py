@@ -39,14 +39,16 @@ class Reading:
     run_minutes_limit: int | None = None
     counter: int = 0
     running: int = 0
-    concurrent_limit: int | None = None
+    concurrent_limit: int | None = None  # GrpTRES, units
 
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
     """One account as the scheduler has it, keyed by TRES name ("cpu", "mem", "gres/gpu", …).
 
-    `owned`: it lies under the root account and carries our mark; anything else is never touched.
+    `owned`: it lies under the root account and carries our mark; anything else is never touched. `held`: GrpJobs is 0.
+    `blocked`: GrpSubmitJobs is 0. `qos`: the one QOS that the account is confined to where that is our doing (SoftLand),
+    else "".
     """
 
     account: str
@@ -55,6 +57,8 @@ class AccountView:
     readings: Mapping[str, Reading] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
     held: bool = False
+    blocked: bool = False
+    qos: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,10 @@ class AccountChange:
     """Absolute target of one account; a field that is None (or a TRES that is absent) is left alone.
 
     `create`: the account does not exist yet (made under `parent` with limit 1 on every tracked TRES in the same command,
-    before the rest). Limits are TRES-minutes, -1 takes a limit off. `held`: GrpJobs=0 (queue kept, running jobs finish) or
-    back to unlimited.
+    before the rest). Limits are TRES-minutes, -1 takes a limit off. `concurrent` (GrpTRES, units in use at one time; -1 takes
+    it off) closes what no allocation lists (0) and carries the cap of Throttle. `held`: GrpJobs=0 (queue kept, running jobs
+    finish) or back to unlimited. `blocked`: GrpSubmitJobs=0 (nothing may be handed in) or back to unlimited. `qos`: the only
+    QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before.
     """
 
     account: str
@@ -97,6 +103,8 @@ class AccountChange:
     run_minutes: Mapping[str, int] = field(default_factory=dict)
     concurrent: Mapping[str, int] = field(default_factory=dict)
     held: bool | None = None
+    blocked: bool | None = None
+    qos: str | None = None
     add_members: frozenset[str] = frozenset()
     remove_members: frozenset[str] = frozenset()
 
