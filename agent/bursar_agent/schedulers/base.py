@@ -63,11 +63,15 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """All accounts at one time. `time` is the scheduler's clock in epoch seconds (simulated time in the simulator)."""
+    """All accounts at one time. `time` is the scheduler's clock in epoch seconds (simulated time in the simulator).
+
+    `soft_land_qos`: the QOS that SoftLand confines an account to; "" where the plug-in has none that is fit for it.
+    """
 
     time: int
     accounts: Mapping[str, AccountView]
     root: AccountView | None = None
+    soft_land_qos: str = ""
 
 
 @dataclass(frozen=True, slots=True)
