@@ -161,11 +161,12 @@ def replay(
     from bursar_agent import replay as replaying
     from bursar_agent import swf
 
+    found = swf.Log()
     try:
-        found = swf.read(log, lambda fault: typer.echo(f"{log}: {fault}; skipped", err=True))
+        jobs = swf.read(log, found, lambda fault: typer.echo(f"{log}: {fault}; skipped", err=True))
+        text = orjson.dumps(replaying.book(jobs, found), option=orjson.OPT_INDENT_2).decode()
     except swf.UnreadableLog as error:
         _stop(UNREADABLE, str(error))
-    text = orjson.dumps(replaying.book(found), option=orjson.OPT_INDENT_2).decode()
     if json == "-":
         typer.echo(text)
     else:

@@ -1,5 +1,7 @@
 """Book a job log with no control plane: every job goes through the same slots that an agent reports."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -39,17 +41,33 @@ def job_use(job: LogJob, unix_start: int) -> JobUse:
     )
 
 
-def book(log: Log) -> ReplayResult:
-    """The books of a log; exact integers."""
-    jobs = [job for job in log.jobs if job.bookable]
-    found = books.totals(slots_of(job_use(job, log.unix_start) for job in jobs), CPU)
-    found = books.mention(found, ((job.group, job.user) for job in jobs))
+def book(jobs: Iterable[LogJob], log: Log) -> ReplayResult:
+    """The books of a log that is read meanwhile; exact integers. What stays in memory are the slots, not the jobs."""
+    seen = _Seen()
+    found = books.mention(books.totals(slots_of(seen.uses(jobs, log)), CPU), seen.names)
     return ReplayResult(
-        jobs=len(jobs),
+        jobs=seen.jobs,
         skipped=log.skipped,
         seconds=sum(use.seconds for use in found.values()),
         accounts={name: _totals(found[name]) for name in sorted(found, key=_numeric)},
     )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What came by: how many jobs, and who had any (account, user), be it of no use."""
+
+    jobs: int = 0
+    names: set[tuple[str, str]] = field(default_factory=set)
+
+    def uses(self, jobs: Iterable[LogJob], log: Log) -> Iterator[JobUse]:
+        unix_start = 0
+        for job in jobs:
+            if not self.jobs:
+                unix_start = log.unix_start
+            self.jobs += 1
+            self.names.add((job.group, job.user))
+            yield job_use(job, unix_start)
 
 
 def _totals(use: books.AccountUse) -> AccountTotals:
@@ -63,11 +81,10 @@ def _numeric(name: str) -> tuple[int, str]:
 def problems(log: Log, path: Path) -> list[str]:
     """Sentences about what could not be booked, for people; the single lines were reported as they were met."""
     found = []
-    empty = sum(not job.bookable for job in log.jobs)
     if log.faults:
-        found.append(f"{path}: {len(log.faults)} garbled lines were skipped")
-    if empty:
-        found.append(f"{path}: {empty} jobs without a run time or processors were skipped")
+        found.append(f"{path}: {log.faults} garbled lines were skipped")
+    if log.unbookable:
+        found.append(f"{path}: {log.unbookable} jobs without a run time or processors were skipped")
     if log.truncated:
         found.append(f"{path}: the compressed data breaks off; what came before was booked. Fetch the log again")
     return found

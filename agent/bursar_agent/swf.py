@@ -6,11 +6,12 @@ data breaks off is reported the same way; what came before it stands.
 
 import gzip
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 FIELDS: Final = 18
 LONGEST: Final = 2**31 - 1  # seconds or processors; anything above is no measurement
@@ -20,6 +21,9 @@ _LONGEST_LINE: Final = 4096
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,18}")
 _DECIMAL: Final = re.compile(rb"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _AVERAGES: Final = frozenset({5, 6, 9})  # CPU time and memory are averages: archives write some with decimals
+_LINE: Final = re.compile(
+    rb"\s+".join((_DECIMAL if index in _AVERAGES else _INTEGER).pattern for index in range(FIELDS)).replace(b"(\\.", b"(?:\\.")
+)
 _HEADER: Final = re.compile(rb";\s*([A-Za-z]+):\s*(.*)")
 
 
@@ -27,8 +31,7 @@ class UnreadableLog(Exception):
     """The log can't be opened, or is nothing that can be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogJob:
+class LogJob(NamedTuple):
     """One job. Times are seconds since the log's start; ``limit`` is None where the log has no time limits."""
 
     line: int
@@ -59,11 +62,14 @@ class Fault:
 
 @dataclass(slots=True)
 class Log:
-    """A log that was read: jobs in the order of the file, faults, `header` fields. ``truncated``: its data breaks off."""
+    """What a log says beside its jobs, as far as it was read: `header` fields, garbled lines, jobs that can't be booked.
 
-    jobs: list[LogJob] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    ``truncated``: its data breaks off.
+    """
+
     header: dict[str, str] = field(default_factory=dict)
+    faults: int = 0
+    unbookable: int = 0
     truncated: bool = False
 
     @property
@@ -75,21 +81,24 @@ class Log:
     @property
     def skipped(self) -> int:
         """Lines that were not booked: faults and jobs without run time or processors."""
-        return len(self.faults) + sum(not job.bookable for job in self.jobs)
+        return self.faults + self.unbookable
 
 
-def read(path: Path, report: Callable[[Fault], None] = lambda fault: None) -> Log:
-    """The whole log, gzip or plain; each fault is reported as it is met. UnreadableLog where there is nothing to read."""
-    log = Log()
+def read(path: Path, log: Log, report: Callable[[Fault], None] = lambda fault: None) -> Iterator[LogJob]:
+    """Jobs that can be booked, one by one, gzip or plain; ``log`` is filled meanwhile and each fault reported as it is met.
+
+    UnreadableLog where there is nothing to read.
+    """
     try:
         with path.open("rb") as raw:
             is_gzip = raw.read(len(_MAGIC)) == _MAGIC
             raw.seek(0)
             for number, line in enumerate(_lines(gzip.GzipFile(fileobj=raw) if is_gzip else raw, log), 1):
-                _take(log, number, line, report)
+                job = _take(log, number, line, report)
+                if job is not None:
+                    yield job
     except OSError as error:
         raise UnreadableLog(f"{path}: {error.strerror or error}") from error
-    return log
 
 
 def _lines(stream: BinaryIO | gzip.GzipFile, log: Log) -> Iterator[bytes]:
@@ -105,46 +114,58 @@ def _lines(stream: BinaryIO | gzip.GzipFile, log: Log) -> Iterator[bytes]:
         yield line
 
 
-def _take(log: Log, number: int, line: bytes, report: Callable[[Fault], None]) -> None:
+def _take(log: Log, number: int, line: bytes, report: Callable[[Fault], None]) -> LogJob | None:
     text = line.strip()
     if not text:
-        return
+        return None
     if text.startswith(b";"):
         match = _HEADER.fullmatch(text)
         if match:
             log.header.setdefault(match[1].decode(), match[2].decode(errors="replace"))
-        return
+        return None
     try:
-        log.jobs.append(_job(number, text))
+        job = _job(number, text)
     except ValueError as error:
-        fault = Fault(number, str(error))
-        log.faults.append(fault)
-        report(fault)
+        log.faults += 1
+        report(Fault(number, str(error)))
+        return None
+    if job.bookable:
+        return job
+    log.unbookable += 1
+    return None
 
 
 def _job(number: int, text: bytes) -> LogJob:
     """The job of one line; ValueError says what is wrong with it."""
     parts = text.split()
-    if len(parts) != FIELDS:
-        raise ValueError(f"{len(parts)} fields where a job has {FIELDS}: {_show(text)}")
-    for index, part in enumerate(parts):
-        if not (_DECIMAL if index in _AVERAGES else _INTEGER).fullmatch(part):
-            raise ValueError(f"field {index + 1} is {_show(part)}, not a number")
+    if not _LINE.fullmatch(text):
+        raise ValueError(_problem(text, parts))
     submit, wait, seconds, processors = (int(parts[index]) for index in (1, 2, 3, 4))
     limit = int(parts[8])
-    for name, value in (("submit time", submit), ("wait time", wait), ("run time", seconds), ("processors", processors)):
-        if value > LONGEST:
-            raise ValueError(f"{name} {value} is more than any machine has seen")
+    if max(submit, wait, seconds, processors) > LONGEST:
+        names = {"submit time": submit, "wait time": wait, "run time": seconds, "processors": processors}
+        name, value = next((name, value) for name, value in names.items() if value > LONGEST)
+        raise ValueError(f"{name} {value} is more than any machine has seen")
     return LogJob(
         line=number,
         number=int(parts[0]),
         start=max(0, submit) + max(0, wait),
         seconds=seconds,
         processors=processors,
-        user=str(int(parts[11])),
-        group=str(int(parts[12])),
+        user=sys.intern(str(int(parts[11]))),
+        group=sys.intern(str(int(parts[12]))),
         limit=limit if limit > 0 else None,
     )
+
+
+def _problem(text: bytes, parts: list[bytes]) -> str:
+    """Why a line is no job."""
+    if len(parts) != FIELDS:
+        return f"{len(parts)} fields where a job has {FIELDS}: {_show(text)}"
+    for index, part in enumerate(parts):
+        if not (_DECIMAL if index in _AVERAGES else _INTEGER).fullmatch(part):
+            return f"field {index + 1} is {_show(part)}, not a number"
+    return f"no line of a job: {_show(text)}"
 
 
 def _show(text: bytes) -> str:

@@ -1,7 +1,11 @@
 """Buckets: a job's quarters add up to its cost exactly, and lie where it ran."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from random import Random
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, SlotVersion, slots_of, split
@@ -18,6 +22,82 @@ JOB = st.builds(
     state=st.sampled_from(["COMPLETED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"]),
     user=st.sampled_from(["alice", "bob"]),
 )
+
+# Any shape that the fast paths tell apart: inside a quarter, inside an hour, over the hour, over whole hours.
+SHAPED = st.builds(
+    lambda start, seconds, held, factor, state, owner: JobUse(
+        "1", owner[0], owner[1], 10**6 * HOUR + start, 10**6 * HOUR + start + seconds, held, state, factor
+    ),
+    start=st.one_of(st.integers(0, 2 * HOUR), st.integers(0, 8).map(lambda n: n * QUARTER)),
+    seconds=st.one_of(
+        st.integers(-10, QUARTER), st.integers(0, HOUR), st.integers(0, 5 * HOUR), st.integers(0, 20).map(lambda n: n * QUARTER)
+    ),
+    held=st.dictionaries(st.sampled_from(["cpu", "memory", "gpu"]), st.integers(0, 500), max_size=3),
+    factor=st.sampled_from([1000, 1000, 1000, 0, 250, 333, 1500, 1001]),
+    state=st.sampled_from(["COMPLETED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"]),
+    owner=st.tuples(st.sampled_from(["physics", "maths"]), st.sampled_from(["alice", "bob"])),
+)
+Cells = Mapping[tuple[SlotKey, RowKey], tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+def second_by_second(jobs: Iterable[JobUse]) -> Cells:
+    """The same slots by the plainest arithmetic there is: one second after the other, the running total of each job floored."""
+    cells: dict[tuple[SlotKey, RowKey], tuple[list[int], list[int]]] = defaultdict(lambda: ([0] * 4, [0] * 4))
+    for job in jobs:
+        for resource, units in job.allocated.items():
+            counted = 0
+            for second in range(job.start, job.end):
+                total = units * (second + 1 - job.start) * job.factor_thousandths // 1000
+                hour, quarter = second // HOUR * HOUR, second % HOUR // QUARTER
+                cell = cells[SlotKey(job.account, hour), RowKey(job.user, resource)]
+                cell[0][quarter] += total - counted
+                if job.state in {"NODE_FAIL", "BOOT_FAIL"}:
+                    cell[1][quarter] += total - counted
+                counted = total
+    return {key: (tuple(used), tuple(back)) for key, (used, back) in cells.items() if any(used)}
+
+
+def cells_of(slots: Mapping[SlotKey, Mapping[RowKey, Amounts]]) -> Cells:
+    return {(key, row): (cell.allocated, cell.refunded) for key, rows in slots.items() for row, cell in rows.items()}
+
+
+@given(st.lists(SHAPED, max_size=4), st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+@example([JobUse("1", "a", "b", 3600 * 5 + 900, 3600 * 8 + 900, {"cpu": 3})], Random(1))
+def test_slots_are_those_of_a_count_second_by_second_in_any_order(jobs: list[JobUse], dice: Random) -> None:
+    expected = second_by_second(jobs)
+    assert cells_of(slots_of(jobs)) == expected
+    dice.shuffle(jobs)
+    assert cells_of(slots_of(iter(jobs))) == expected
+
+
+@given(st.lists(SHAPED, max_size=8), st.lists(st.integers(0, 8), max_size=4), st.randoms(use_true_random=False))
+@settings(max_examples=2000, deadline=None)
+def test_however_records_are_cut_up_repeated_and_mixed_the_last_report_of_a_slot_is_its_sum(
+    jobs: list[JobUse], cuts: list[int], dice: Random
+) -> None:
+    """Slots are whole and the greater version replaces: records read piece by piece, twice over, sum up to the same."""
+    reports: list[tuple[int, SlotKey, Mapping[RowKey, Amounts]]] = []
+    for seq, cut in enumerate([*sorted(cuts), len(jobs)]):
+        reports += [(seq, key, rows) for key, rows in slots_of(jobs[:cut]).items()]
+    reports += dice.choices(reports, k=len(reports)) if reports else []
+    dice.shuffle(reports)
+    newest: dict[SlotKey, tuple[int, Mapping[RowKey, Amounts]]] = {}
+    for seq, key, rows in reports:
+        if key not in newest or newest[key][0] < seq:
+            newest[key] = seq, rows
+    booked = {key: rows for key, (_, rows) in newest.items()}
+    assert booked == slots_of(jobs)
+    for resource in ("cpu", "memory", "gpu"):
+        total = sum(sum(cell.allocated) for rows in booked.values() for row, cell in rows.items() if row.resource == resource)
+        assert total == sum(job.cost(resource) for job in jobs)
+
+
+@given(SHAPED)
+@settings(max_examples=500, deadline=None)
+def test_a_row_that_is_nothing_is_left_out(job: JobUse) -> None:
+    assert all(any(cell.allocated) for rows in slots_of([job]).values() for cell in rows.values())
+    assert all(slots_of([job]).values())
 
 
 @given(st.integers(0, 10**9), st.integers(0, 3 * HOUR))

@@ -38,9 +38,11 @@ def load(settings: SimulatorSettings) -> Trace:
     """The log of the settings; empty where there is none."""
     if settings.log is None:
         return EMPTY
-    log = swf.read(settings.log, lambda fault: LOGGER.warning("a line of the job log is skipped", reason=str(fault)))
+    log = swf.Log()
+    bookable = list(
+        swf.read(settings.log, log, lambda fault: LOGGER.warning("a line of the job log is skipped", reason=str(fault)))
+    )
     users = read_users(settings.users_table) if settings.users_table else None
-    bookable = [job for job in log.jobs if job.bookable]
     unique = len({job.number for job in bookable}) == len(bookable)
     jobs = [_job(job.number if unique else index, job, users) for index, job in enumerate(bookable, 1)]
     end = max((job.submit + job.seconds for job in jobs), default=0)
