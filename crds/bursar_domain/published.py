@@ -41,7 +41,8 @@ def terms_of(entry: AllocationEntry | EndedEntry) -> Terms:
 
 def account_terms(entry: AccountEntry) -> list[Terms]:
     """Terms of every allocation of the account, gone ones too; one without windows was never granted anything."""
-    return [terms_of(item) for item in (*entry.allocations, *entry.ended) if item.windows]
+    living = [terms_of(item) for item in entry.allocations if item.windows]
+    return living + [terms_of(item) for item in entry.ended if item.windows]
 
 
 def corrections_of(entry: AccountEntry) -> tuple[Correction, ...]:
