@@ -88,15 +88,18 @@ class UsageReader:
         return observed_at - self._bad_since >= BAD_RECORDS_SECONDS
 
     def _differs_from(self, found: UsageRead) -> int | None:
-        """First second of the earliest record that is not what was counted, where that lies before the read."""
-        starts = [job.start for job in found.jobs if job.start < found.since and self._is_news(job)]
+        """First second at which a record is not what was counted, where that lies before the read."""
+        news = [at for job in found.jobs if (at := self._news_from(job)) is not None and at < found.since]
         keys = {job.key for job in found.jobs}
         gone = [k.start for key, k in self._known.items() if key not in keys and k.end > found.since and k.start < found.since]
-        return min(starts + gone, default=None)
+        return min(news + gone, default=None)
 
-    def _is_news(self, job: JobUse) -> bool:
+    def _news_from(self, job: JobUse) -> int | None:
+        """A job that was suspended and goes on grows where it stopped, which may be long ago."""
         known = self._known.get(job.key)
-        return known is None or (known.start, known.rest) != (job.start, _known(job).rest)
+        if known is None or (known.start, known.rest) != (job.start, _known(job).rest):
+            return job.start if known is None else min(known.start, job.start)
+        return None if known.end == job.end else min(known.end, job.end)
 
     def _check(self, slots: Mapping[SlotKey, Mapping[RowKey, Amounts]], since: int) -> None:
         """Less use than before is believed only when it is seen again and again."""
@@ -113,17 +116,19 @@ class UsageReader:
         sums = Recent(bad_rows=found.bad_rows)
         watermark = self._book.watermark if self._book.watermark is not None else found.since
         for job in jobs:
+            # Of a job that was suspended only the length is known: as if it had all been before it ran.
+            began, ended = job.start + job.suspended_seconds, job.end + job.suspended_seconds
             for target, start, end in (
                 (sums.after_observation, observed_at, found.time),
                 (sums.after_watermark, watermark, found.time),
                 (sums.recent, observed_at - self._lag, observed_at),
             ):
-                _add(target, job, max(0, min(job.end, end) - max(job.start, start)))
-            runs = job.running or job.end > observed_at
+                _add(target, job, max(0, min(ended, end) - max(began, start)))
+            runs = job.running or ended > observed_at
             if job.limit_seconds is not None and runs and job.start <= observed_at:
-                _add(sums.remaining, job, max(0, job.start + job.limit_seconds - observed_at))
+                _add(sums.remaining, job, max(0, began + job.limit_seconds - observed_at))
             if job.limit_seconds is not None and job.running:
-                _add(sums.committed, job, max(0, job.start + job.limit_seconds - found.time))
+                _add(sums.committed, job, max(0, began + job.limit_seconds - found.time))
         return sums
 
 

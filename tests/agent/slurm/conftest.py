@@ -36,9 +36,11 @@ def fresh_name() -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
-async def spare_accounts(slurm: Slurm, cluster: ClusterSettings, fresh_name: Callable[[], str]) -> list[str]:
+async def spare_accounts(
+    slurm: Slurm, cluster: ClusterSettings, fresh_name: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
     """Accounts made at once, with alice in them and 1000 CPU minutes: each command takes a while, however many it serves."""
-    commands = PLUGIN.connect(settings_of(slurm), Path("/"))
+    commands = PLUGIN.connect(settings_of(slurm), tmp_path_factory.mktemp("spare"))
     changes = [new(fresh_name(), {"cpu": 1000, **OPEN}, "alice") for _ in range(40)]
     assert all(outcome.done for outcome in await commands.apply(cluster, changes))
     return [change.account for change in changes]

@@ -3,10 +3,15 @@
 import pytest
 
 from bursar_agent.schedulers.base import SchedulerUnavailable
-from bursar_agent.schedulers.slurm import associations, records, tres
+from bursar_agent.schedulers.slurm import associations, factors, records, tres
 from bursar_agent.schedulers.slurm.records import Listed, Record
 
 ROW = "17|4|proj|alice|normal|1000|1600|600|COMPLETED|billing=4,cpu=4,gres/gpu:a100=2,gres/gpu=2,mem=8G,node=1|15"
+
+
+def full(qos: str, time: int) -> int:
+    """Every QOS counts in full."""
+    return 1000
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_a_typed_gres_counts_once() -> None:
 
 
 def test_a_row_becomes_an_attempt() -> None:
-    (record,), bad = records.parse(ROW, "alpha", {"normal": 1000})
+    (record,), bad = records.parse(ROW, "alpha", full)
     job = records.use(record, {"cpu": "cpu", "gpu": "gres/gpu", "memory": "mem"}, 5000)
     assert bad == 0
     assert job.key == "alpha:17"
@@ -57,19 +62,19 @@ def test_a_row_becomes_an_attempt() -> None:
     ],
 )
 def test_a_bad_row_is_skipped_and_counted(row: str) -> None:
-    found, bad = records.parse(f"{row}\n{ROW}", "alpha", {})
+    found, bad = records.parse(f"{row}\n{ROW}", "alpha", full)
     assert [record.key for record in found] == ["alpha:17"]
     assert bad == 1
 
 
 @pytest.mark.parametrize("start", ["Unknown", "None", ""])
 def test_a_job_that_never_began_is_no_attempt(start: str) -> None:
-    assert records.parse(ROW.replace("|1000|", f"|{start}|"), "alpha", {}) == ([], 0)
+    assert records.parse(ROW.replace("|1000|", f"|{start}|"), "alpha", full) == ([], 0)
 
 
 def _open(elapsed: int) -> Record:
     text = ROW.replace("|1600|600|COMPLETED", f"|Unknown|{elapsed}|RUNNING")
-    return records.parse(text, "alpha", {})[0][0]
+    return records.parse(text, "alpha", full)[0][0]
 
 
 def test_an_open_record_whose_job_the_controller_lost_ends_when_it_was_first_missed() -> None:
@@ -88,7 +93,7 @@ def test_windows_follow_each_other_and_the_last_is_open() -> None:
 
 
 def test_usage_factors_are_thousandths() -> None:
-    assert records.parse_factors("normal|1.000000\nfree|0.000000\nhalf|0.500000\n") == {"normal": 1000, "free": 0, "half": 500}
+    assert factors.parse("normal|1.000000\nfree|0.000000\nhalf|0.500000\n") == {"normal": 1000, "free": 0, "half": 500}
 
 
 @pytest.mark.parametrize("text", ["", "p1||||||", "root|||||||", "root||||||\np1||cpu=x||||"])

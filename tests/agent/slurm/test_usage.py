@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from bursar_agent.schedulers.slurm.commands import Commands
+from bursar_agent.schedulers.slurm import PLUGIN
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_domain.buckets import JobUse
 from bursar_domain.wire import ClusterSettings
@@ -143,13 +144,13 @@ async def test_a_job_that_the_node_lost_is_refunded(
 
 @pytest.mark.parametrize("hours", [1, 24])
 async def test_windows_count_each_attempt_once(
-    slurm: Slurm, cluster: ClusterSettings, open_account: OpenAccount, hours: int
+    slurm: Slurm, cluster: ClusterSettings, open_account: OpenAccount, tmp_path: Path, hours: int
 ) -> None:
     account = await open_account()
     job_id = await slurm.submit(account, "alice", cpus=2, seconds=1)
     await until_recorded(slurm, job_id)
     settings = settings_of(slurm, window_hours=hours)
-    scheduler = SlurmScheduler(settings, Commands(settings))
+    scheduler = PLUGIN.connect(settings, tmp_path)
     (job,) = await jobs_of(scheduler, account, int(time.time()) - 6 * 3600)
     assert Counter({"alice": job.cost("cpu")}) == await hand_sum(slurm, account)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bursar_agent.schedulers.slurm.commands import Commands
+from bursar_agent.schedulers.slurm.factors import FactorStore
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_agent.schedulers.slurm.settings import SlurmSettings
 
@@ -14,8 +15,8 @@ class SlurmPlugin:
     settings = SlurmSettings
 
     def connect(self, settings: SlurmSettings, state_directory: Path) -> SlurmScheduler:
-        """A scheduler for validated settings; Slurm keeps all state, so `state_directory` is not used."""
-        return SlurmScheduler(settings, Commands(settings))
+        """A scheduler for validated settings; Slurm keeps all state but for the usage factors of the past."""
+        return SlurmScheduler(settings, Commands(settings), FactorStore(state_directory))
 
 
 PLUGIN = SlurmPlugin()

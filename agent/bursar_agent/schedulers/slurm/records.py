@@ -6,11 +6,11 @@ Allocated amounts count, never requested ones. A job covers `[start, start + ela
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from bursar_agent.schedulers.base import UNKNOWN_USER
 from bursar_agent.schedulers.slurm import tres
+from bursar_agent.schedulers.slurm.factors import FactorAt
 from bursar_domain.buckets import JobUse
 from bursar_domain.units import HOUR, MINUTE
 
@@ -28,7 +28,6 @@ FIELDS: Final = (
     "timelimitraw",
 )
 NO_TIME: Final = frozenset({"", "Unknown", "None", "0"})
-NORMAL_FACTOR: Final = 1000
 ACTIVE: Final = frozenset({"RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
 WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 MOST_WINDOWS: Final = 400
@@ -114,31 +113,14 @@ def ended_at(record: Record, listed: Mapping[str, Listed]) -> int | None:
     return job.start if job.start > record.start else job.end
 
 
-def factor_arguments() -> tuple[str, ...]:
-    """Arguments of sacctmgr for `parse_factors`."""
-    return ("-nP", "list", "qos", "format=Name%100,UsageFactor")
-
-
-def parse_factors(text: str) -> dict[str, int]:
-    """UsageFactor of each QOS in thousandths."""
-    factors: dict[str, int] = {}
-    for line in text.splitlines():
-        name, _, factor = line.partition("|")
-        try:
-            factors[name] = int(Decimal(factor or "1") * NORMAL_FACTOR)
-        except InvalidOperation as error:
-            raise ValueError(f"UsageFactor of QOS {name} is {factor!r}, not a number") from error
-    return factors
-
-
-def parse(text: str, cluster: str, factors: Mapping[str, int]) -> tuple[list[Record], int]:
+def parse(text: str, cluster: str, factor_at: FactorAt) -> tuple[list[Record], int]:
     """Attempts that began, and how many rows could not be read (they are skipped and counted)."""
     records: list[Record] = []
     bad = 0
     seen: dict[str, Mapping[str, int]] = {}  # most jobs look like others
     for line in text.splitlines():
         try:
-            record = _record(line, cluster, factors, seen)
+            record = _record(line, cluster, factor_at, seen)
         except ValueError:
             bad += 1
             continue
@@ -147,7 +129,7 @@ def parse(text: str, cluster: str, factors: Mapping[str, int]) -> tuple[list[Rec
     return records, bad
 
 
-def _record(line: str, cluster: str, factors: Mapping[str, int], seen: dict[str, Mapping[str, int]]) -> Record | None:
+def _record(line: str, cluster: str, factor_at: FactorAt, seen: dict[str, Mapping[str, int]]) -> Record | None:
     values = line.split("|")
     if len(values) != len(FIELDS):
         raise ValueError(f"{len(values)} fields, not {len(FIELDS)}")
@@ -156,17 +138,21 @@ def _record(line: str, cluster: str, factors: Mapping[str, int], seen: dict[str,
         return None  # waits, or was ended before it began
     if held not in seen:
         seen[held] = tres.parse(held)
+    began, lasted = _natural(start), _natural(elapsed)
+    ended = None if end in NO_TIME else _natural(end)
+    if ended is not None and lasted > max(0, ended - began):
+        raise ValueError(f"{lasted} s between {began} and {ended}")
     return Record(
         key=f"{cluster}:{_natural(index)}",
         job_id=str(_natural(job_id)),
         account=account,
         user=user or UNKNOWN_USER,
-        start=_natural(start),
-        end=None if end in NO_TIME else _natural(end),
-        elapsed=_natural(elapsed),
+        start=began,
+        end=ended,
+        elapsed=lasted,
         state=state.split(" ")[0],
         held=seen[held],
-        factor_thousandths=factors.get(qos, NORMAL_FACTOR),
+        factor_thousandths=factor_at(qos, began),
         limit_seconds=_natural(limit) * MINUTE if limit.isdecimal() else None,
     )
 
@@ -182,10 +168,11 @@ def newest(batches: Iterable[Sequence[Record]]) -> dict[str, Record]:
     return {record.key: record for batch in batches for record in batch}
 
 
-def use(record: Record, trackables: Trackables, now: int, ended: int | None = None) -> JobUse:
-    """What an attempt used up to `now`. `ended`: when the attempt of an open record ended, as far as the controller tells.
+def use(record: Record, trackables: Trackables, asked_at: int, ended: int | None = None) -> JobUse:
+    """What an attempt used. `ended`: when the attempt of an open record ended, as far as the controller tells.
 
-    One whose job the controller forgot lasts at most as long as its time limit.
+    One whose job the controller forgot lasts at most as long as its time limit. `asked_at`: a second that slurmdbd's answer
+    is no older than; what an open record lacks up to it, it spent in suspension.
     """
     end = record.start + record.elapsed
     running = record.end is None and ended is None
@@ -203,7 +190,7 @@ def use(record: Record, trackables: Trackables, now: int, ended: int | None = No
         factor_thousandths=record.factor_thousandths,
         running=running,
         limit_seconds=record.limit_seconds,
-        suspended_seconds=max(0, (now if record.end is None else record.end) - record.start - record.elapsed),
+        suspended_seconds=max(0, (asked_at if record.end is None else record.end) - record.start - record.elapsed),
     )
 
 

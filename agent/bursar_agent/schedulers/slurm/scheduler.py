@@ -17,9 +17,10 @@ from bursar_agent.schedulers.base import (
     SchedulerUnavailable,
     UsageRead,
 )
-from bursar_agent.schedulers.slurm import associations, names, proof, readiness, records, writes
+from bursar_agent.schedulers.slurm import associations, factors, names, proof, readiness, records, writes
 from bursar_agent.schedulers.slurm.associations import AccountRow
 from bursar_agent.schedulers.slurm.commands import Commands, CommandTimedOut
+from bursar_agent.schedulers.slurm.factors import FactorStore
 from bursar_agent.schedulers.slurm.records import Listed, Record
 from bursar_agent.schedulers.slurm.settings import SlurmSettings
 from bursar_crds.names import is_user
@@ -46,10 +47,11 @@ class Snapshot:
 class SlurmScheduler:
     """A connected Slurm. One writer at a time; reads may go beside."""
 
-    def __init__(self, settings: SlurmSettings, commands: Commands) -> None:
+    def __init__(self, settings: SlurmSettings, commands: Commands, past_factors: FactorStore) -> None:
         """Runs nothing yet."""
         self._settings = settings
         self._commands = commands
+        self._past_factors = past_factors
         self._writing = asyncio.Lock()
         self._cluster: str | None = None
         self._trackables: Mapping[str, str] = DEFAULT_TRACKABLE
@@ -88,14 +90,15 @@ class SlurmScheduler:
         """Attempts that overlap [since, now); the watermark is None unless slurmdbd had been told everything."""
         cluster = await self._cluster_name()
         started = int(time.time())
-        empty_before, factors = await asyncio.gather(self._queue_is_empty(), self._factors())
-        found, bad = await self._records(cluster, since, started, factors)
+        empty_before, in_force = await asyncio.gather(self._queue_is_empty(), self._factors())
+        self._past_factors.note(in_force, started)
+        found, bad = await self._records(cluster, since, started)
         listed = records.parse_listing(await self._commands.read("squeue", *records.listing_arguments()))
         empty = empty_before and await self._queue_is_empty()
         now = int(time.time())
         self._note_lost(found, listed, now)
         ends = {record.key: self._ended_at(record, listed) for record in found if record.end is None}
-        jobs = [records.use(record, self._trackables, now, ends.get(record.key)) for record in found]
+        jobs = [records.use(record, self._trackables, started, ends.get(record.key)) for record in found]
         return UsageRead(now, since, jobs, records.complete_until(found, listed, started) if empty else None, bad)
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
@@ -245,17 +248,17 @@ class SlurmScheduler:
 
     async def _factors(self) -> dict[str, int]:
         try:
-            return records.parse_factors(await self._commands.read("sacctmgr", *records.factor_arguments()))
+            return factors.parse(await self._commands.read("sacctmgr", *factors.arguments()))
         except ValueError as error:
             raise SchedulerUnavailable(str(error)) from error
 
-    async def _records(self, cluster: str, since: int, now: int, factors: Mapping[str, int]) -> tuple[list[Record], int]:
+    async def _records(self, cluster: str, since: int, now: int) -> tuple[list[Record], int]:
         batches, bad = [], 0
         for start, end in records.windows(since, now, self._settings.window_hours):
             text = await self._commands.read(
                 "sacct", *records.arguments(cluster, start, end), timeout_seconds=self._settings.records_timeout_seconds
             )
-            batch, unread = await asyncio.to_thread(records.parse, text, cluster, factors)
+            batch, unread = await asyncio.to_thread(records.parse, text, cluster, self._past_factors.at)
             batches.append(batch)
             bad += unread
         return list(records.newest(batches).values()), bad
