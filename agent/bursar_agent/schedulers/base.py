@@ -59,6 +59,16 @@ class AccountView:
     held: bool = False
     blocked: bool = False
     qos: str = ""
+    qos_list: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QosView:
+    """One QOS of ours (limit mode QOS): its readings by TRES name, and whether its counters never decay."""
+
+    name: str
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    is_lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class Observation:
     accounts: Mapping[str, AccountView]
     root: AccountView | None = None
     soft_land_qos: str = ""
+    qoses: Mapping[str, QosView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,21 @@ class UsageRead:
 
 
 @dataclass(frozen=True, slots=True)
+class QosChange:
+    """Absolute target of one QOS that carries an allocation's ceiling (limit mode QOS), in TRES-minutes, -1 for none.
+
+    `create`: it does not exist yet; it is made with limit 1 on every tracked TRES, counters that never decay, and
+    `description` as the mark that it is ours.
+    """
+
+    name: str
+    create: bool = False
+    description: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    run_minutes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AccountChange:
     """Absolute target of one account; a field that is None (or a TRES that is absent) is left alone.
 
@@ -96,7 +122,8 @@ class AccountChange:
     before the rest). Limits are TRES-minutes, -1 takes a limit off. `concurrent` (GrpTRES, units in use at one time; -1 takes
     it off) closes what no allocation lists (0) and carries the cap of Throttle. `held`: GrpJobs=0 (queue kept, running jobs
     finish) or back to unlimited. `blocked`: GrpSubmitJobs=0 (nothing may be handed in) or back to unlimited. `qos`: the only
-    QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before.
+    QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before. In limit mode QOS `qoses` are the
+    ceilings of its allocations, and `qos_list` which of them its jobs may have, the default first.
     """
 
     account: str
@@ -109,6 +136,8 @@ class AccountChange:
     held: bool | None = None
     blocked: bool | None = None
     qos: str | None = None
+    qoses: tuple[QosChange, ...] = ()
+    qos_list: tuple[str, ...] | None = None
     add_members: frozenset[str] = frozenset()
     remove_members: frozenset[str] = frozenset()
 
