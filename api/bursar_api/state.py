@@ -1,6 +1,8 @@
 """What a request finds: caches of the API server, the ledger, the token check. Built once per process, no globals."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from bursar_api.access import Access
 from bursar_api.identity.tokens import Verifier
@@ -8,6 +10,12 @@ from bursar_kube import resources
 from bursar_kube.client import Kube, Obj
 from bursar_kube.informer import Informer
 from bursar_ledger import Ledger
+
+BY_NAMESPACE: Final = "namespace"
+
+
+def _namespace(obj: Obj) -> Iterable[str]:
+    return (obj["metadata"]["namespace"],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +34,9 @@ class Caches:
         return cls(
             Informer(kube, resources.CLUSTERS),
             Informer(kube, resources.PROJECTS),
-            Informer(kube, resources.MEMBERSHIPS),
+            Informer(kube, resources.MEMBERSHIPS, indices={BY_NAMESPACE: _namespace}),
             Informer(kube, resources.QUOTAPOOLS),
-            Informer(kube, resources.ALLOCATIONS),
+            Informer(kube, resources.ALLOCATIONS, indices={BY_NAMESPACE: _namespace}),
         )
 
     def all(self) -> tuple[Informer[Obj], ...]:

@@ -36,12 +36,22 @@ def one(obj: Obj, status: int = 200, headers: dict[str, str] | None = None) -> R
 
 def page(items: Sequence[Obj], limit: int, cursor: str | None) -> Response:
     """One page: ``items`` and ``continue`` (absent on the last). The cursor is the last key, so inserts never shift pages."""
+    shown, following = cut(items, limit, cursor)
+    return paged(shown, following)
+
+
+def cut(items: Sequence[Obj], limit: int, cursor: str | None) -> tuple[Sequence[Obj], str | None]:
+    """The items of one page, in the order of `key_of`, and the cursor of the next one."""
     start = _decode(cursor) if cursor else None
     rest = [item for item in items if start is None or key_of(item) > start]
     shown = rest[:limit]
-    body: Obj = {"items": shown}
-    if len(rest) > limit:
-        body["continue"] = base64.urlsafe_b64encode(orjson.dumps(key_of(shown[-1]))).decode()
+    following = base64.urlsafe_b64encode(orjson.dumps(key_of(shown[-1]))).decode() if len(rest) > limit else None
+    return shown, following
+
+
+def paged(items: Sequence[Obj], following: str | None) -> Response:
+    """A page as it is answered."""
+    body: Obj = {"items": items} | ({} if following is None else {"continue": following})
     return Response(orjson.dumps(body), media_type="application/json")
 
 

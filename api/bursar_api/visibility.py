@@ -7,8 +7,9 @@ and the clusters that such an allocation names.
 from collections.abc import Iterable
 from typing import Any
 
+from bursar_api.errors import NotFound
 from bursar_api.identity.tokens import Person
-from bursar_api.state import Gateway
+from bursar_api.state import BY_NAMESPACE, Gateway
 from bursar_crds.names import project_namespace
 
 Obj = dict[str, Any]
@@ -33,6 +34,22 @@ async def projects(gateway: Gateway, person: Person) -> list[Obj]:
     return [p for p in found if namespace_of(p) in mine and await sees_namespace(gateway, person, namespace_of(p))]
 
 
+async def project(gateway: Gateway, person: Person, name: str) -> Obj:
+    """One project that the person may see, by the same rule; `NotFound` else. Looks at no other project."""
+    found = gateway.caches.projects.get(None, name)
+    if found is None or not await _sees(gateway, person, namespace_of(found)):
+        raise NotFound(f"there is no project {name} that you may see; `bursar get projects` lists those that you may")
+    return found
+
+
+async def _sees(gateway: Gateway, person: Person, namespace: str) -> bool:
+    if await gateway.access.may(person, "list", "projects"):
+        return True
+    members = gateway.caches.memberships.by_index(BY_NAMESPACE, namespace)
+    is_member = any(item["spec"].get("user") == person.name for item in members)
+    return is_member and await sees_namespace(gateway, person, namespace)
+
+
 async def sees_namespace(gateway: Gateway, person: Person, namespace: str) -> bool:
     """Whether allocations of the namespace may be listed."""
     return await gateway.access.may(person, "list", "allocations", namespace=namespace)
@@ -46,6 +63,14 @@ async def allocations(gateway: Gateway, person: Person) -> list[Obj]:
         seen = {namespace_of(p) for p in await projects(gateway, person)}
         found = (a for a in gateway.caches.allocations.items() if a["metadata"]["namespace"] in seen)
     return sorted(found, key=lambda a: (str(a["metadata"]["namespace"]), str(a["metadata"]["name"])))
+
+
+async def allocations_of(gateway: Gateway, person: Person, owner: Obj) -> list[Obj]:
+    """Allocations of one project that the person may see, by name."""
+    namespace = namespace_of(owner)
+    if not await sees_namespace(gateway, person, namespace):
+        return []
+    return sorted(gateway.caches.allocations.by_index(BY_NAMESPACE, namespace), key=lambda a: str(a["metadata"]["name"]))
 
 
 async def clusters(gateway: Gateway, person: Person) -> list[Obj]:
