@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.wire import AccountState, Brake, Hello, Miss, Receipt, StatusReport
 from bursar_ledger import changes, reports, sessions
-from bursar_ledger.database import Database, chunks, upsert
-from bursar_ledger.tables import Acknowledgement, Agent, Grant, State, Status, Watermark, table
+from bursar_ledger.database import Database, chunks, insert_into, upsert
+from bursar_ledger.tables import Acknowledgement, Agent, Grant, State, Status, Watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ async def _store_acknowledgements(tx: AsyncConnection, cluster: str, report: Sta
     ]
     if not rows:
         return
-    statement = insert(table(Acknowledgement))
+    statement = insert_into(tx, Acknowledgement)
     new = statement.excluded
     higher = statement.on_conflict_do_update(
         index_elements=["cluster", "uid"],

@@ -5,7 +5,7 @@ Each row keeps its newest number, so a reader that was away misses nothing and t
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bursar_ledger.database import Database, upsert
 from bursar_ledger.tables import Change as Row
 
-Kind = Literal["enrolment", "hello", "status", "usage"]
-_KIND: Final[Mapping[str, Kind]] = {"enrolment": "enrolment", "hello": "hello", "status": "status", "usage": "usage"}
+Kind = Literal["enrolment", "hello", "status", "usage", "entry"]
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+_KIND: Final[Mapping[str, Kind]] = {kind: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True, slots=True)

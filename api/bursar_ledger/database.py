@@ -1,69 +1,57 @@
-"""The database: one file in WAL mode, many readers, one writer at a time across processes.
+"""The database: many readers, one writer at a time across processes, on SQLite and on PostgreSQL.
 
-Every commit is synced (``synchronous=FULL``; in WAL mode one fsync): a generation that an agent has seen must never be given
-out twice, and an agent forgets a report once it holds the receipt. Only heartbeats could do with less, and those are batched.
+Every commit is synced: a generation that an agent has seen must never be given out twice, and an agent forgets a report once
+it holds the receipt. Only heartbeats could do with less, and those are batched.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import event
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+import psycopg
+from sqlalchemy import Insert as AnyInsert
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from bursar_ledger.errors import LedgerError, Unavailable
+from bursar_ledger import engines
+from bursar_ledger.errors import BadReport, LedgerError, Unavailable
 from bursar_ledger.tables import Base, table
 
-BUSY_MILLISECONDS: Final = 15_000
 CHUNK: Final = 1_000
-_BEGIN: Final = "bursar_begin"
 T = TypeVar("T")
 Row = Mapping[str, object]
-
-
-class _Cursor(Protocol):
-    def execute(self, statement: str) -> object: ...
-    def close(self) -> None: ...
-
-
-class _Raw(Protocol):
-    def cursor(self) -> _Cursor: ...
+Insert = sqlite.Insert | postgresql.Insert
+# InternalError: a server that only reads while another one takes over.
+_AWAY: Final = (OperationalError, InterfaceError, InternalError, NoConnection, psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class Database:
     """Hands out connections inside a transaction: ``read()`` sees one snapshot, ``write()`` holds the write lock."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._writer = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+    def __init__(self, reader: AsyncEngine, writer: AsyncEngine) -> None:
+        self._reader = reader
+        self._writer = writer
         self._turn = asyncio.Lock()
         self._closed = False
 
     @classmethod
     def open(cls, url: str) -> "Database":
-        """Open ``sqlite:///path``; the file's folder must exist."""
-        engine = create_async_engine(
-            driver_url(url), connect_args={"isolation_level": None, "timeout": BUSY_MILLISECONDS / 1000}
-        )
-        event.listen(engine.sync_engine, "connect", _prepare)
-        event.listen(engine.sync_engine, "begin", _begin)
-        return cls(engine)
+        """Open ``sqlite:///path``, whose folder must exist, or ``postgresql://user:password@host/database``."""
+        return cls(*engines.open_engines(url))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A snapshot."""
         with self._errors():
-            async with self._engine.begin() as connection:
+            async with self._reader.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """The write lock; committed at the end, rolled back on error. Writers of one process queue here, not in SQLite."""
+        """The write lock; committed at the end, rolled back on error. Writers of one process queue here, not there."""
         with self._errors():
             async with self._turn, self._writer.begin() as connection:
                 yield connection
@@ -71,7 +59,7 @@ class Database:
     async def close(self) -> None:
         """Close every connection; whoever comes later is refused and opens no new one."""
         self._closed = True
-        await self._engine.dispose()
+        await self._writer.dispose()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -79,53 +67,41 @@ class Database:
             raise Unavailable("the ledger is closed: this process is about to end")
         try:
             yield
-        except OperationalError as error:
-            raise Unavailable(f"the ledger's database does not answer ({error.orig}); try again") from error
+        except _AWAY as error:
+            raise Unavailable(
+                f"the ledger's database {self._place} does not answer ({_first_line(error)}); try again"
+            ) from error
+        except (DataError, psycopg.DataError) as error:
+            raise BadReport(f"the ledger's database can't hold this ({_first_line(error)}); nothing was stored") from error
+        except DatabaseError as error:
+            if type(error) is not DatabaseError:
+                raise
+            raise LedgerError(
+                f"{self._place} is no ledger ({_first_line(error)}); put a backup back, or another URL"
+            ) from error
+
+    @property
+    def _place(self) -> str:
+        return self._writer.url.set(drivername=self._writer.dialect.name).render_as_string()
 
 
-def driver_url(url: str) -> str:
-    """The URL with its asynchronous driver; LedgerError where the database is not supported."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise LedgerError(f"ledger URL {url!r} is none; write sqlite:///path/to/ledger.db") from error
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise LedgerError(
-            f"ledger URL {parsed.render_as_string()!r}: use a file that every part can open, sqlite:///path/to/ledger.db"
-        )
-    folder = Path(parsed.database).absolute().parent
-    if not folder.is_dir():
-        raise LedgerError(f"the ledger's folder {folder} does not exist; create it or set another ledger URL")
-    # The books are nobody else's to read; SQLite gives its side files the same mode.
-    Path(parsed.database).touch(mode=0o600)
-    return parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 
-def _prepare(raw: _Raw, _: object) -> None:
-    cursor = raw.cursor()
-    for pragma in (
-        f"busy_timeout={BUSY_MILLISECONDS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "temp_store=MEMORY",
-        "cache_size=-16384",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+def insert_into(tx: AsyncConnection, model: type[Base]) -> Insert:
+    """An INSERT that can say what to do on a conflict."""
+    target = table(model)
+    return postgresql.insert(target) if tx.dialect.name == "postgresql" else sqlite.insert(target)
 
 
 async def upsert(tx: AsyncConnection, model: type[Base], rows: Sequence[Row]) -> None:
     """Insert the rows, replacing those that are there."""
     if not rows:
         return
-    target = table(model)
-    keys = [column.name for column in target.primary_key]
-    statement = insert(target)
+    keys = [column.name for column in table(model).primary_key]
+    statement = insert_into(tx, model)
     rest = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     await tx.execute(statement.on_conflict_do_update(index_elements=keys, set_=rest), [dict(row) for row in rows])
 
@@ -133,10 +109,11 @@ async def upsert(tx: AsyncConnection, model: type[Base], rows: Sequence[Row]) ->
 async def add(tx: AsyncConnection, model: type[Base], rows: Sequence[Row]) -> None:
     """Insert rows that are not there."""
     if rows:
-        await tx.execute(insert(table(model)), [dict(row) for row in rows])
+        statement: AnyInsert = insert_into(tx, model)
+        await tx.execute(statement, [dict(row) for row in rows])
 
 
-def chunks(items: Iterable[T]) -> Iterable[list[T]]:
+def chunks(items: Iterable[T], size: int = CHUNK) -> Iterable[list[T]]:
     """Pieces small enough for the bound parameters of one statement."""
     found = list(items)
-    return (found[at : at + CHUNK] for at in range(0, len(found), CHUNK))
+    return (found[at : at + size] for at in range(0, len(found), size))

@@ -77,7 +77,7 @@ class Desired:
                 )
                 await desired_rows.store_head(tx, text, sign(root), (head.signing if head else 0) + 1)
             await desired_rows.store_entries(tx, cluster, generation, changes)
-            await desired_rows.store_grants(tx, cluster, changes)
+            await desired_rows.store_grants(tx, cluster, changes, grants)
         return Publication(generation, len(changes), revisions_after(uids, grants, changes))
 
     async def tombstone(self, uid: str) -> None:

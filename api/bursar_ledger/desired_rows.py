@@ -1,6 +1,7 @@
 """Rows of the desired state: reading and writing inside the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import orjson
 from sqlalchemy import Result, func, select
@@ -48,17 +49,18 @@ async def digests(tx: AsyncConnection, cluster: str) -> dict[str, str]:
 
 async def grants(tx: AsyncConnection, uids: Sequence[str] | None) -> dict[str, StoredGrant]:
     """uid -> what was published last; None: all."""
-    query = select(tables.Grant.uid, tables.Grant.revision, tables.Grant.granted, tables.Grant.entry)
+    row = tables.Grant
+    query = select(row.uid, row.cluster, row.account, row.revision, row.granted, row.entry)
     if uids is None:
         return _by_uid(await tx.execute(query))
     found: dict[str, StoredGrant] = {}
     for some in chunks(uids):
-        found |= _by_uid(await tx.execute(query.where(tables.Grant.uid.in_(some))))
+        found |= _by_uid(await tx.execute(query.where(row.uid.in_(some))))
     return found
 
 
-def _by_uid(rows: Result[str, int, str, str]) -> dict[str, StoredGrant]:
-    return {row.uid: StoredGrant(row.revision, row.granted, row.entry) for row in rows}
+def _by_uid(rows: Result[str, str, str, int, str, str]) -> dict[str, StoredGrant]:
+    return {row.uid: StoredGrant(row.cluster, row.account, row.revision, row.granted, row.entry) for row in rows}
 
 
 async def store_head(tx: AsyncConnection, settings: str, signed: SignedRoot, signing: int) -> None:
@@ -86,18 +88,19 @@ async def store_entries(tx: AsyncConnection, cluster: str, generation: int, chan
     await upsert(tx, tables.Entry, rows)
 
 
-async def store_grants(tx: AsyncConnection, cluster: str, changes: Sequence[ChangedEntry]) -> None:
-    """Replace revision and value of every allocation in the entries that changed."""
-    rows = [
-        {
-            "uid": allocation.uid,
-            "cluster": cluster,
-            "account": change.entry.account,
-            "revision": allocation.grant_revision,
-            "granted": orjson.dumps(allocation.granted).decode(),
-            "entry": allocation.canonical().decode(),
-        }
+async def store_grants(
+    tx: AsyncConnection, cluster: str, changes: Sequence[ChangedEntry], stored: Mapping[str, StoredGrant]
+) -> None:
+    """Replace what was published for each allocation of the changed entries, where that is something else now."""
+    grants = {
+        allocation.uid: StoredGrant(
+            cluster,
+            change.entry.account,
+            allocation.grant_revision,
+            orjson.dumps(allocation.granted).decode(),
+            allocation.canonical().decode(),
+        )
         for change in changes
         for allocation in change.entry.allocations
-    ]
-    await upsert(tx, tables.Grant, rows)
+    }
+    await upsert(tx, tables.Grant, [{"uid": uid, **asdict(new)} for uid, new in grants.items() if stored.get(uid) != new])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from bursar_domain.wire import AllocationEntry
-from bursar_ledger.desired import Desired
+from bursar_ledger.database import Database
 from bursar_ledger.publication import TOMBSTONE
 from bursar_ledger.tables import Grant
 
@@ -26,14 +26,22 @@ class PublishedGrant:
         return self.revision == TOMBSTONE
 
 
-async def published_grants(ledger: Desired) -> dict[str, PublishedGrant]:
+class Grants:
+    """Reading what was published, allocation by allocation."""
+
+    _database: Database
+
+    async def grants(self) -> dict[str, PublishedGrant]:
+        """uid -> what was published for it."""
+        query = select(Grant.uid, Grant.cluster, Grant.account, Grant.revision, Grant.entry)
+        async with self._database.read() as tx:
+            rows = (await tx.execute(query)).all()
+        return {row.uid: PublishedGrant(row.uid, row.cluster, row.account, row.revision, _entry(row.entry)) for row in rows}
+
+
+async def published_grants(ledger: Grants) -> dict[str, PublishedGrant]:
     """uid -> what was published for it."""
-    query = select(Grant.uid, Grant.cluster, Grant.account, Grant.revision, Grant.entry)
-    async with ledger._database.read() as tx:
-        rows = (await tx.execute(query)).all()
-    return {
-        uid: PublishedGrant(uid, cluster, account, revision, _entry(text)) for uid, cluster, account, revision, text in rows
-    }
+    return await ledger.grants()
 
 
 def _entry(text: str) -> AllocationEntry | None:

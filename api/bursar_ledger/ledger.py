@@ -6,20 +6,25 @@ from bursar_ledger.changes import Changes
 from bursar_ledger.database import Database
 from bursar_ledger.desired import Desired
 from bursar_ledger.enrolments import Enrolments
+from bursar_ledger.grants import Grants
 from bursar_ledger.sessions import Sessions
+from bursar_ledger.spans import Spans
 from bursar_ledger.sums import Sums
 from bursar_ledger.usage import Usage
 
 
-class Ledger(Desired, Enrolments, Sessions, Agents, Usage, Sums, Changes):
-    """Published desired state, agents, usage and the change feed. Several processes may hold one over the same file."""
+class Ledger(Desired, Grants, Enrolments, Sessions, Agents, Usage, Sums, Spans, Changes):
+    """Published desired state, agents, usage and the change feed. Several processes may hold one over the same database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
     async def connect(cls, url: str) -> "Ledger":
-        """Open ``sqlite:///path`` and bring it to this version's schema: whichever part comes first does it."""
+        """Open ``sqlite:///path`` or ``postgresql://user:password@host/database``.
+
+        It is brought to this version's schema: whichever part comes first does it.
+        """
         ledger = cls(Database.open(url))
         try:
             await ledger.migrate()

@@ -15,8 +15,10 @@ REFRESH_BELOW_PERCENT: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class StoredGrant:
-    """What was last published for a uid: ``granted`` and ``entry`` as canonical JSON."""
+    """What was last published for a uid, and for which account: ``granted`` and ``entry`` as canonical JSON."""
 
+    cluster: str
+    account: str
     revision: int
     granted: str
     entry: str

@@ -2,10 +2,11 @@
 
 from typing import Final, Literal
 
+import orjson
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bursar_domain.wire import Receipt
+from bursar_domain.wire import Receipt, Refused
 from bursar_ledger.database import add
 from bursar_ledger.tables import Report
 
@@ -15,11 +16,14 @@ ReportKind = Literal["status", "usage"]
 
 async def receipt_of(tx: AsyncConnection, cluster: str, kind: ReportKind, report: str, now: int) -> Receipt | None:
     """The receipt that this report got, if it came before."""
-    query = select(Report.accepted, Report.dropped).where(
+    query = select(Report.accepted, Report.dropped, Report.staged, Report.refused).where(
         Report.cluster == cluster, Report.kind == kind, Report.report == report
     )
     row = (await tx.execute(query)).first()
-    return None if row is None else Receipt(clock=now, accepted=row[0], dropped=row[1])
+    if row is None:
+        return None
+    refused = tuple(Refused.model_validate(item) for item in orjson.loads(row.refused))
+    return Receipt(clock=now, accepted=row.accepted, dropped=row.dropped, staged=row.staged, refused=refused)
 
 
 async def remember(tx: AsyncConnection, cluster: str, kind: ReportKind, report: str, receipt: Receipt) -> None:
@@ -33,5 +37,7 @@ async def remember(tx: AsyncConnection, cluster: str, kind: ReportKind, report: 
         "at": now,
         "accepted": receipt.accepted,
         "dropped": receipt.dropped,
+        "staged": receipt.staged,
+        "refused": orjson.dumps([item.model_dump() for item in receipt.refused]).decode(),
     }
     await add(tx, Report, [row])

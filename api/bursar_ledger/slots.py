@@ -1,49 +1,143 @@
 """Which slots of a usage report count, and whether they can be true: pure decisions."""
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
-from bursar_domain.buckets import SlotKey, SlotVersion
-from bursar_domain.units import HOUR
-from bursar_domain.wire import SlotReport
-from bursar_ledger.errors import BadReport
+from bursar_domain.buckets import NOTHING, Amounts, RowKey, SlotKey, SlotVersion
+from bursar_domain.entries import CorrectionRow, Entry, EntryKind
+from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.wire import RebuiltRange, RefusalReason, Refused, SlotReport
 
 MOST: Final = 2**44  # unit-seconds of one quarter: 19 billion units all through it; sums stay inside 64 bit
-LAST_HOUR: Final = 2**40
+SKEW_SECONDS: Final = 300
+CLOSES_AFTER: Final = HOUR + 48 * HOUR  # seconds from a slot's first second to the watermark that closes it
+VOID_SEQ: Final = -1  # below that of any read: a slot that a rebuild left out can still be sent
+FIRST_REBUILD: Final = RebuiltRange(epoch=0, start=0, end=0)
+FlatRow = tuple[str, str, int, int, int, int, int, int, int, int]
+"""user, resource, four quarters allocated, four refunded: as the table has them."""
 
 
-def check(slots: Iterable[SlotReport]) -> None:
-    """BadReport that names the slot where an hour is none, an amount is negative or absurd, or a row comes twice."""
+class Content(NamedTuple):
+    """What a slot holds from now on; ``rows`` without those that are all zero."""
+
+    version: SlotVersion
+    rows: Collection[FlatRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a cluster before a report.
+
+    ``rebuilds`` are the epochs that count, each with the range in which it voids the lower ones; the first epoch ever seen is
+    one with an empty range. ``watermark`` is (epoch, second), ``closed_to`` the highest watermark ever.
+    """
+
+    watermark: tuple[int, int] | None = None
+    closed_to: int | None = None
+    rolled_before: int = 0
+    rebuilds: tuple[RebuiltRange, ...] = ()
+    capacity: Mapping[str, int] | None = None
+    accounts: Collection[str] = frozenset()
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch that counts."""
+        return max((rebuild.epoch for rebuild in self.rebuilds), default=0)
+
+    def counts(self, epoch: int) -> bool:
+        """Whether slots of the epoch count now; else they wait for the last page of its rebuild."""
+        epochs = [rebuild.epoch for rebuild in self.rebuilds]
+        return not epochs or epoch in epochs or epoch < min(epochs)
+
+    def void(self, epoch: int, hour: int) -> bool:
+        """Whether a later rebuild has taken the place of this slot."""
+        return any(item.epoch > epoch and item.start <= hour < item.end for item in self.rebuilds)
+
+    def closed(self, hour: int) -> bool:
+        """Whether the slot is closed: a change of it is a Correction."""
+        return self.closed_to is not None and hour + CLOSES_AFTER <= self.closed_to
+
+    @property
+    def posting_quarter(self) -> int:
+        """The quarter from which a Correction acts."""
+        return (self.closed_to or 0) // QUARTER * QUARTER
+
+
+def judge(slots: Iterable[SlotReport], standing: Standing, now: int) -> tuple[list[tuple[SlotKey, Content]], list[Refused]]:
+    """Those that can be true, and those that can't, each with its reason."""
+    good: list[tuple[SlotKey, Content]] = []
+    refused: list[Refused] = []
     for slot in slots:
-        where = f"slot of account {slot.account} at {slot.hour}"
-        if slot.hour % HOUR or not 0 <= slot.hour <= LAST_HOUR:
-            raise BadReport(f"{where}: the hour must be the first second of a UTC hour")
-        if len({(row.user, row.resource) for row in slot.rows}) != len(slot.rows):
-            raise BadReport(f"{where}: each user and resource may come once; add their rows up")
-        for row in slot.rows:
-            pairs = zip(row.allocated, row.refunded, strict=True)
-            if not all(0 <= refunded <= allocated <= MOST for allocated, refunded in pairs):
-                raise BadReport(f"{where}, user {row.user}, {row.resource}: need 0 <= refunded <= allocated <= {MOST}")
+        found = _misplaced(slot, standing, now) or _rows(slot, standing.capacity or {})
+        if isinstance(found, str):
+            refused.append(Refused(account=slot.account, hour=slot.hour, reason=found))
+        else:
+            good.append((SlotKey(slot.account, slot.hour), Content(SlotVersion(slot.epoch, slot.seq), found)))
+    return good, refused
 
 
-def newest(slots: Iterable[SlotReport]) -> dict[SlotKey, SlotReport]:
-    """The greatest version of each slot in one report."""
-    found: dict[SlotKey, SlotReport] = {}
-    for slot in slots:
-        key = SlotKey(slot.account, slot.hour)
-        if key not in found or version(found[key]) < version(slot):
-            found[key] = slot
+def _misplaced(slot: SlotReport, standing: Standing, now: int) -> RefusalReason | None:
+    if slot.hour % HOUR or slot.hour < 0:
+        return "BadHour"
+    if slot.hour > now + SKEW_SECONDS:
+        return "Future"
+    return None if slot.account in standing.accounts else "UnknownAccount"
+
+
+def _rows(slot: SlotReport, capacity: Mapping[str, int]) -> list[FlatRow] | RefusalReason:
+    """The slot's rows as they are stored, or why they can't be true."""
+    rows: list[FlatRow] = []
+    keys: set[tuple[str, str]] = set()
+    sums: dict[str, tuple[int, int, int, int]] = {}
+    for row in slot.rows:
+        (a, b, c, d), (e, f, g, h) = row.allocated, row.refunded
+        if not (0 <= e <= a and 0 <= f <= b and 0 <= g <= c and 0 <= h <= d):
+            return "Negative"
+        if a > MOST or b > MOST or c > MOST or d > MOST:
+            return "Overflow"
+        user, resource = row.user, row.resource
+        keys.add((user, resource))
+        w, x, y, z = sums.get(resource, NOTHING)
+        sums[resource] = w + a, x + b, y + c, z + d
+        if a or b or c or d:
+            rows.append((user, resource, a, b, c, d, e, f, g, h))
+    if len(keys) != len(slot.rows):
+        return "DuplicateRow"
+    if any(max(amounts) > capacity.get(resource, MOST) * QUARTER for resource, amounts in sums.items()):
+        return "Absurd"
+    return rows
+
+
+def newest(slots: Iterable[tuple[SlotKey, Content]]) -> dict[SlotKey, Content]:
+    """The greatest version of each slot."""
+    found: dict[SlotKey, Content] = {}
+    for key, content in slots:
+        if key not in found or found[key].version < content.version:
+            found[key] = content
     return found
 
 
-def news(slots: Mapping[SlotKey, SlotReport], stored: Mapping[SlotKey, SlotVersion]) -> dict[SlotKey, SlotReport]:
-    """Those that are greater than what is stored."""
-    return {key: slot for key, slot in slots.items() if key not in stored or stored[key] < version(slot)}
+def news(slots: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVersion], standing: Standing) -> dict[SlotKey, Content]:
+    """Those that are greater than what is stored, and in whose place no later rebuild stands."""
+    return {
+        key: content
+        for key, content in slots.items()
+        if (key not in stored or stored[key] < content.version) and not standing.void(content.version.epoch, key.hour)
+    }
 
 
-def version(slot: SlotReport) -> SlotVersion:
-    """`(epoch, seq)`, compared in that order."""
-    return SlotVersion(slot.epoch, slot.seq)
+def first_rebuild(good: Iterable[tuple[SlotKey, Content]], standing: Standing) -> RebuiltRange | None:
+    """The first epoch ever seen counts as it is: there is nothing that it could double."""
+    epochs = [content.version.epoch for _, content in good]
+    return None if standing.rebuilds or not epochs else FIRST_REBUILD.model_copy(update={"epoch": max(epochs)})
+
+
+def whole_hours(rebuilt: RebuiltRange) -> RebuiltRange:
+    """The range widened to whole hours: a slot is void or it is not."""
+    start, end = rebuilt.start // HOUR * HOUR, -(-rebuilt.end // HOUR) * HOUR
+    return rebuilt.model_copy(update={"start": start, "end": end})
 
 
 def watermark(epoch: int, at: int, stored: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -51,3 +145,63 @@ def watermark(epoch: int, at: int, stored: tuple[int, int] | None) -> tuple[int,
     if stored is None or epoch > stored[0]:
         return epoch, at
     return (epoch, at) if epoch == stored[0] and at > stored[1] else None
+
+
+def corrections(
+    cluster: str, late: Mapping[SlotKey, Content], before: Mapping[SlotKey, Collection[FlatRow]], at: int
+) -> list[Entry]:
+    """One entry for each closed slot that changed: what was stored before, and what is from now on, row by row."""
+    found = []
+    for key, content in sorted(late.items()):
+        rows = differences(key.hour, before.get(key, ()), content.rows)
+        if rows:
+            found.append(_correction(cluster, key, content.version, at, rows))
+    return found
+
+
+def _correction(cluster: str, key: SlotKey, version: SlotVersion, at: int, rows: tuple[CorrectionRow, ...]) -> Entry:
+    hour = datetime.fromtimestamp(key.hour, UTC)
+    return Entry(
+        key=f"correction/{cluster}/{key.account}/{key.hour}/{version.epoch}.{version.seq}",
+        kind=EntryKind.CORRECTION,
+        cluster=cluster,
+        account=key.account,
+        at=at,
+        author="agent",
+        reason=f"use of {hour:%Y-%m-%d %H}:00 UTC became known after the hour was closed",
+        rows=rows,
+    )
+
+
+def differences(hour: int, before: Iterable[FlatRow], after: Iterable[FlatRow]) -> tuple[CorrectionRow, ...]:
+    """After less before, rows without a difference left out."""
+    old, new = _amounts(before), _amounts(after)
+    nothing = Amounts()
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key, nothing), new.get(key, nothing)
+        if was != now:
+            allocated = _minus(now.allocated, was.allocated)
+            found.append(CorrectionRow(hour, key.user, key.resource, allocated, _minus(now.refunded, was.refunded)))
+    return tuple(found)
+
+
+def _amounts(rows: Iterable[FlatRow]) -> dict[RowKey, Amounts]:
+    return {RowKey(user, resource): Amounts((a, b, c, d), (e, f, g, h)) for user, resource, a, b, c, d, e, f, g, h in rows}
+
+
+def _minus(left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return left[0] - right[0], left[1] - right[1], left[2] - right[2], left[3] - right[3]
+
+
+HourRow = tuple[str, int, int, int, int, int]
+"""resource, charged in all, and in each of the four quarters."""
+
+
+def charged(rows: Iterable[FlatRow]) -> list[HourRow]:
+    """The rows of a slot summed over its users."""
+    sums: dict[str, tuple[int, int, int, int]] = {}
+    for _, resource, a, b, c, d, e, f, g, h in rows:
+        w, x, y, z = sums.get(resource, NOTHING)
+        sums[resource] = w + a - e, x + b - f, y + c - g, z + d - h
+    return [(resource, sum(amounts), *amounts) for resource, amounts in sums.items()]

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, case, func, select, true
+from sqlalchemy import ColumnElement, Integer, case, func, literal_column, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from bursar_domain.units import HOUR, QUARTER
 from bursar_ledger.database import Database
-from bursar_ledger.tables import Bucket
+from bursar_ledger.spans import CHARGED
+from bursar_ledger.tables import Bucket, Hour, Rebuild
 
 By = Literal["account", "user", "resource", "month", "day", "hour"]
 UsageTotal = dict[str, str | int]
@@ -29,16 +30,14 @@ class Sums:
         self, cluster: str, account: str, start: int | None = None, end: int | None = None
     ) -> dict[str, list[tuple[int, int]]]:
         """resource -> (first second of a quarter hour, unit-seconds charged), in order, quarters without use left out."""
-        charged = [func.sum(a - r) for a, r in zip(ALLOCATED, REFUNDED, strict=True)]
-        keys = (Bucket.resource, Bucket.hour)
-        rows_of = (Bucket.cluster == cluster) & (Bucket.account == account) & _hours(start, end)
-        query = select(*keys, *charged).where(rows_of).group_by(*keys).order_by(*keys)
+        query = select(Hour.resource, Hour.hour, *CHARGED).where(Hour.cluster == cluster, Hour.account == account)
+        query = query.where(_hours(Hour.hour, start, end)).order_by(Hour.resource, Hour.hour)
         found: dict[str, list[tuple[int, int]]] = {}
         async with self._database.read() as tx:
             for resource, hour, *amounts in await tx.execute(query):
                 for at, amount in zip(range(hour, hour + HOUR, QUARTER), amounts, strict=True):
                     if amount and (start is None or at >= start) and (end is None or at < end):
-                        found.setdefault(resource, []).append((at, int(amount)))
+                        found.setdefault(resource, []).append((at, amount))
         return found
 
     async def usage(
@@ -55,9 +54,8 @@ class Sums:
         ``start`` and ``end`` lie on quarter hours.
         """
         sums = func.sum(_within(ALLOCATED, start, end)), func.sum(_within(REFUNDED, start, end))
-        extra = _extra(by)
-        keys = [Bucket.account, Bucket.resource, *extra]
-        query = select(*keys, *sums).where(Bucket.cluster == cluster, _hours(start, end))
+        keys = [Bucket.account, Bucket.resource, *_extra(by)]
+        query = select(*keys, *sums).where(Bucket.cluster == cluster, _hours(Bucket.hour, start, end))
         if account is not None:
             query = query.where(Bucket.account == account)
         async with self._database.read() as tx:
@@ -73,16 +71,17 @@ class Sums:
 
     async def has_use(self, account: str, cluster: str | None = None) -> bool:
         """Whether anything was ever booked on the account."""
-        query = select(Bucket.hour).where(Bucket.account == account)
-        query = query if cluster is None else query.where(Bucket.cluster == cluster)
+        used = select(Hour.hour).where(Hour.cluster == Rebuild.cluster, Hour.account == account).exists()
+        query = select(Rebuild.cluster).where(used)
+        query = query if cluster is None else query.where(Rebuild.cluster == cluster)
         async with self._database.read() as tx:
             return (await tx.execute(query.limit(1))).first() is not None
 
 
-def _hours(start: int | None, end: int | None) -> ColumnElement[bool]:
+def _hours(hour: Column, start: int | None, end: int | None) -> ColumnElement[bool]:
     """Only hours that touch ``[start, end)``."""
-    later = true() if start is None else Bucket.hour > start - HOUR
-    return later if end is None else later & (Bucket.hour < end)
+    later = true() if start is None else hour > start - HOUR
+    return later if end is None else later & (hour < end)
 
 
 def _within(columns: Sequence[Column], start: int | None, end: int | None) -> ColumnElement[int]:
@@ -107,10 +106,11 @@ def _quarter(column: Column, offset: int, start: int | None, end: int | None) ->
 
 def _extra(by: By) -> list[ColumnElement[str] | ColumnElement[int]]:
     if by == "user":
-        return [Bucket.user + ""]
+        return [Bucket.__table__.c.user]
     if by == "hour":
-        return [Bucket.hour + 0]
-    return [Bucket.hour - Bucket.hour % DAY] if by in ("day", "month") else []
+        return [Bucket.__table__.c.hour]
+    # One literal, written out: PostgreSQL would not know two parameters for the same expression.
+    return [Bucket.hour - Bucket.hour % literal_column(str(DAY), Integer)] if by in ("day", "month") else []
 
 
 def _folded(rows: Iterable[Sequence[object]], by: By) -> list[UsageTotal]:

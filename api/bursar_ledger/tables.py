@@ -1,6 +1,6 @@
 """Tables: what the ledger remembers. JSON columns hold canonical text, amounts are whole unit-seconds, times epoch seconds."""
 
-from sqlalchemy import BigInteger, Float, ForeignKey, ForeignKeyConstraint, Index, MetaData, Table, Text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, MetaData, Table, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMES = {
@@ -11,11 +11,16 @@ NAMES = {
 }
 
 
+# Compared by bytes on both: SQLite always does, PostgreSQL would follow the database's language.
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+BY_MONTH = "RANGE (hour)"
+
+
 class Base(DeclarativeBase):
     """Names every constraint, so that migrations can alter it."""
 
     metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {int: BigInteger, str: Text, float: Float}  # noqa: RUF012 - read by SQLAlchemy
+    type_annotation_map = {int: BigInteger, str: TEXT, float: Float}  # noqa: RUF012 - read by SQLAlchemy
 
 
 class Head(Base):
@@ -126,10 +131,12 @@ class Report(Base):
     at: Mapped[int]
     accepted: Mapped[int]
     dropped: Mapped[int]
+    staged: Mapped[int]
+    refused: Mapped[str]
 
 
 class Slot(Base):
-    """Version of one usage slot (cluster, account, UTC hour)."""
+    """Version of one usage slot (cluster, account, UTC hour); ``rolled`` is 1 for the first hour of a day kept as one."""
 
     __tablename__ = "usage_slots"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - read by SQLAlchemy
@@ -138,20 +145,14 @@ class Slot(Base):
     hour: Mapped[int] = mapped_column(primary_key=True)
     epoch: Mapped[int]
     seq: Mapped[int]
+    rolled: Mapped[int]
 
 
 class Bucket(Base):
     """One row of a slot: allocated and refunded unit-seconds of each quarter hour."""
 
     __tablename__ = "usage_buckets"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["cluster", "account", "hour"],
-            ["usage_slots.cluster", "usage_slots.account", "usage_slots.hour"],
-            ondelete="CASCADE",
-        ),
-        {"sqlite_with_rowid": False},
-    )
+    __table_args__ = {"sqlite_with_rowid": False, "postgresql_partition_by": BY_MONTH}  # noqa: RUF012 - read by SQLAlchemy
     cluster: Mapped[str] = mapped_column(primary_key=True)
     account: Mapped[str] = mapped_column(primary_key=True)
     hour: Mapped[int] = mapped_column(primary_key=True)
@@ -167,13 +168,60 @@ class Bucket(Base):
     refunded_3: Mapped[int]
 
 
+class Hour(Base):
+    """The buckets of a slot summed over its users: unit-seconds charged of each quarter hour, and of all four."""
+
+    __tablename__ = "usage_hours"
+    __table_args__ = {"sqlite_with_rowid": False, "postgresql_partition_by": BY_MONTH}  # noqa: RUF012 - read by SQLAlchemy
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[int] = mapped_column(primary_key=True)
+    resource: Mapped[str] = mapped_column(primary_key=True)
+    charged: Mapped[int]
+    charged_0: Mapped[int]
+    charged_1: Mapped[int]
+    charged_2: Mapped[int]
+    charged_3: Mapped[int]
+
+
+class Staged(Base):
+    """A slot of a rebuild whose last page has not come: it counts for nothing yet. ``rows`` is JSON."""
+
+    __tablename__ = "usage_staged"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - read by SQLAlchemy
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int]
+    at: Mapped[int]
+    rows: Mapped[str]
+
+
+class Rebuild(Base):
+    """An epoch that counts: lower ones are void in ``[since, until)``, which is empty for the first epoch there was."""
+
+    __tablename__ = "usage_rebuilds"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    since: Mapped[int]
+    until: Mapped[int]
+
+
 class Watermark(Base):
-    """Second up to which a cluster's use is complete, and the rebuild it belongs to."""
+    """How far a cluster's use is known, in seconds of the scheduler's clock.
+
+    ``watermark`` is the second up to which use is complete, ``epoch`` the rebuild it belongs to; ``closed_to`` is the highest
+    watermark there ever was: what it has closed stays closed when a rebuild begins anew. Days before ``rolled_before`` may be
+    kept as one.
+    """
 
     __tablename__ = "usage_watermarks"
     cluster: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int]
     watermark: Mapped[int]
+    closed_to: Mapped[int]
+    rolled_before: Mapped[int]
 
 
 class Change(Base):

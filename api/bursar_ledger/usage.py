@@ -1,15 +1,17 @@
 """Usage: whole slots that replace by version. Amounts are unit-seconds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from sqlalchemy import bindparam, delete, select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey, SlotVersion
-from bursar_domain.wire import Receipt, SlotReport, UsageReport, UsageRow
-from bursar_ledger import changes, reports, sessions, slots
-from bursar_ledger.database import Database, Row, add, chunks, upsert
-from bursar_ledger.tables import Bucket, Slot, Watermark, table
+from bursar_domain.wire import RebuiltRange, Receipt, Refused, UsageReport
+from bursar_ledger import changes, rebuilds, reports, sessions, slot_rows, slots
+from bursar_ledger.database import Database, chunks, upsert
+from bursar_ledger.slots import Content, Standing
+from bursar_ledger.tables import Watermark
 
 
 class Usage:
@@ -18,90 +20,113 @@ class Usage:
     _database: Database
 
     async def put_usage(self, cluster: str, report: UsageReport, now: int) -> Receipt:
-        """Replace each slot whose version is greater than the stored one; ``dropped`` counts the others.
+        """Replace each slot whose version is greater than the stored one; ``dropped`` counts those that are no news.
 
-        BadReport where an amount can't be true: nothing of the report is used then.
+        A slot that can't be true is refused by itself, with the reason. A change of a closed slot is an entry too, a
+        `Correction`. Slots of a rebuild count once its last page is in.
         """
-        slots.check(report.slots)
         async with self._database.write() as tx:
             await sessions.fence(tx, cluster, report.session, now)
             known = await reports.receipt_of(tx, cluster, "usage", report.report_id, now)
             if known is not None:
                 return known
-            newest = slots.newest(report.slots)
-            stored = await _versions(tx, cluster, newest)
-            news = slots.news(newest, stored)
-            await _replace(tx, cluster, news, stored)
-            moved = await _move_watermark(tx, cluster, report)
-            accounts: set[str | None] = {key.account for key in news}
-            await changes.record(tx, cluster, "usage", accounts | ({None} if moved else set()))
-            receipt = Receipt(clock=now, accepted=len(news), dropped=len(report.slots) - len(news))
+            work = _Intake(tx, cluster, now, await slot_rows.standing(tx, cluster, {slot.account for slot in report.slots}))
+            receipt = await work.take(report)
             await reports.remember(tx, cluster, "usage", report.report_id, receipt)
         return receipt
 
     async def watermark(self, cluster: str) -> int | None:
         """Second (scheduler's clock) up to which the cluster's use is complete; None before the first."""
         async with self._database.read() as tx:
-            stored = await _watermark(tx, cluster)
-        return None if stored is None else stored[1]
+            query = select(Watermark.watermark).where(Watermark.cluster == cluster)
+            return (await tx.execute(query)).scalar_one_or_none()
 
 
-async def _versions(tx: AsyncConnection, cluster: str, keys: Iterable[SlotKey]) -> dict[SlotKey, SlotVersion]:
-    found: dict[SlotKey, SlotVersion] = {}
-    query = select(Slot.account, Slot.hour, Slot.epoch, Slot.seq).where(Slot.cluster == cluster)
-    for some in chunks(keys):
-        rows = await tx.execute(query.where(tuple_(Slot.account, Slot.hour).in_(some)))
-        found |= {SlotKey(account, hour): SlotVersion(epoch, seq) for account, hour, epoch, seq in rows}
-    return found
+@dataclass
+class _Intake:
+    """One report on its way in: what is known before it, and what it moved."""
 
+    tx: AsyncConnection
+    cluster: str
+    now: int
+    standing: Standing
+    touched: set[str] = field(default_factory=set)
+    refused: list[Refused] = field(default_factory=list)
 
-async def _replace(
-    tx: AsyncConnection, cluster: str, news: Mapping[SlotKey, SlotReport], stored: Mapping[SlotKey, SlotVersion]
-) -> None:
-    old: list[Row] = [{"at_account": key.account, "at_hour": key.hour} for key in news if key in stored]
-    if old:
-        bucket = table(Bucket)
-        here = (bucket.c.account == bindparam("at_account")) & (bucket.c.hour == bindparam("at_hour"))
-        await tx.execute(delete(bucket).where(bucket.c.cluster == cluster, here), [dict(row) for row in old])
-    versions: list[Row] = [
-        {"cluster": cluster, "account": key.account, "hour": key.hour, "epoch": slot.epoch, "seq": slot.seq}
-        for key, slot in news.items()
-    ]
-    await upsert(tx, Slot, versions)
-    await add(tx, Bucket, [_bucket(cluster, key, row) for key, slot in news.items() for row in slot.rows if any(row.allocated)])
+    async def take(self, report: UsageReport) -> Receipt:
+        good, self.refused = slots.judge(report.slots, self.standing, self.now)
+        begun = slots.first_rebuild(good, self.standing)
+        if begun is not None:
+            await self._count(begun)
+        rebuilt = None if report.rebuilt is None else slots.whole_hours(report.rebuilt)
+        if rebuilt is not None and rebuilt not in self.standing.rebuilds:
+            await self._rebuild(rebuilt)
+        waiting = [item for item in good if not self.standing.counts(item[1].version.epoch)]
+        await rebuilds.stage(self.tx, self.cluster, waiting, self.now)
+        accepted = await self._apply(slots.newest(item for item in good if self.standing.counts(item[1].version.epoch)))
+        if rebuilt is not None:
+            await self._void(rebuilt)
+        moved = await self._move_watermark(report)
+        await changes.record(self.tx, self.cluster, "usage", self.touched | ({None} if moved else set()))
+        dropped = max(0, len(report.slots) - accepted - len(waiting) - len(self.refused))
+        return Receipt(clock=self.now, accepted=accepted, dropped=dropped, staged=len(waiting), refused=tuple(self.refused))
 
+    async def _count(self, rebuilt: RebuiltRange) -> None:
+        """From now on the epoch counts."""
+        await rebuilds.complete(self.tx, self.cluster, rebuilt)
+        others = [item for item in self.standing.rebuilds if item.epoch != rebuilt.epoch]
+        self.standing = replace(self.standing, rebuilds=(*others, rebuilt))
 
-def _bucket(cluster: str, key: SlotKey, row: UsageRow) -> Row:
-    a, r = row.allocated, row.refunded
-    return {
-        "cluster": cluster,
-        "account": key.account,
-        "hour": key.hour,
-        "user": row.user,
-        "resource": row.resource,
-        "allocated_0": a[0],
-        "allocated_1": a[1],
-        "allocated_2": a[2],
-        "allocated_3": a[3],
-        "refunded_0": r[0],
-        "refunded_1": r[1],
-        "refunded_2": r[2],
-        "refunded_3": r[3],
-    }
+    async def _rebuild(self, rebuilt: RebuiltRange) -> None:
+        """The last page is in: what waited for it counts."""
+        await self._count(rebuilt)
+        async for page in rebuilds.staged(self.tx, self.cluster, rebuilt.epoch):
+            await self._apply(page)
+        await rebuilds.forget(self.tx, self.cluster, rebuilt.epoch)
 
+    async def _void(self, rebuilt: RebuiltRange) -> None:
+        """What the rebuild did not find is empty."""
+        empty = Content(SlotVersion(rebuilt.epoch, slots.VOID_SEQ), ())
+        for some in chunks(await slot_rows.below(self.tx, self.cluster, rebuilt), rebuilds.PAGE):
+            await self._apply(dict.fromkeys(some, empty))
 
-async def _watermark(tx: AsyncConnection, cluster: str) -> tuple[int, int] | None:
-    row = (await tx.execute(select(Watermark.epoch, Watermark.watermark).where(Watermark.cluster == cluster))).first()
-    return None if row is None else (row[0], row[1])
+    async def _apply(self, found: Mapping[SlotKey, Content]) -> int:
+        """Replace those that are news; how many they are."""
+        if not found:
+            return 0
+        whole = await slot_rows.rolled(self.tx, self.cluster, found, self.standing.rolled_before)
+        self.refused += [Refused(account=key.account, hour=key.hour, reason="TooOld") for key in sorted(whole)]
+        stored = await slot_rows.versions(self.tx, self.cluster, found)
+        news = slots.news({key: found[key] for key in found if key not in whole}, stored, self.standing)
+        await self._correct(news, stored)
+        await slot_rows.replace(self.tx, self.cluster, news, stored)
+        self.touched |= {key.account for key in news}
+        return len(news)
 
+    async def _correct(self, news: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVersion]) -> None:
+        """Book the difference of every closed slot, before it is replaced."""
+        late = {key: content for key, content in news.items() if self.standing.closed(key.hour)}
+        if late:
+            before = await slot_rows.rows_of(self.tx, self.cluster, [key for key in late if key in stored])
+            found = slots.corrections(self.cluster, late, before, self.standing.posting_quarter)
+            from bursar_ledger import entries
 
-async def _move_watermark(tx: AsyncConnection, cluster: str, report: UsageReport) -> bool:
-    if report.watermark is None:
-        return False
-    stored = await _watermark(tx, cluster)
-    epoch = max((slot.epoch for slot in report.slots), default=stored[0] if stored else 0)
-    new = slots.watermark(epoch, report.watermark, stored)
-    if new is None:
-        return False
-    await upsert(tx, Watermark, [{"cluster": cluster, "epoch": new[0], "watermark": new[1]}])
-    return True
+            await entries.book(self.tx, found, self.now)
+
+    async def _move_watermark(self, report: UsageReport) -> bool:
+        if report.watermark is None:
+            return False
+        epoch = max((slot.epoch for slot in report.slots), default=self.standing.epoch)
+        epoch = epoch if report.rebuilt is None else report.rebuilt.epoch
+        new = slots.watermark(epoch, report.watermark, self.standing.watermark) if self.standing.counts(epoch) else None
+        if new is None:
+            return False
+        row = {
+            "cluster": self.cluster,
+            "epoch": new[0],
+            "watermark": new[1],
+            "closed_to": max(new[1], self.standing.closed_to or new[1]),
+            "rolled_before": self.standing.rolled_before,
+        }
+        await upsert(self.tx, Watermark, [row])
+        return True

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from bursar_domain.keys import Signer, fingerprint, verify
 from bursar_domain.wire import AccountEntry, Delta, digest_of_all
 from bursar_ledger import TOMBSTONE, EditedGrant, Ledger, Publication, StaleEpoch
-from bursar_ledger.grants import PublishedGrant, published_grants
-from bursar_testing.wires import allocation, entry, new_ledger, settings
+from bursar_ledger.grants import PublishedGrant
+from bursar_testing.wires import allocation, entry, settings
 
 VALID = 1_000
 
@@ -147,24 +148,39 @@ async def test_a_tombstone_for_a_uid_that_was_never_published_holds(operator: Op
     assert (await operator.read()).entries[0].allocations == ()
 
 
-async def test_an_older_leader_is_refused_at_every_cluster(signer: Signer) -> None:
-    async with new_ledger() as own:
-        await Operator(own, "first", signer).publish(entry("a"), epoch=5)
-        with pytest.raises(StaleEpoch, match="epoch 4 may not publish"):
-            await Operator(own, "second", signer).publish(entry("a"), epoch=4)
-        assert await own.highest_epoch() == 5
-        assert await own.desired("second", 0) is None
+async def test_an_older_leader_is_refused_at_every_cluster(own: Ledger, signer: Signer) -> None:
+    await Operator(own, "first", signer).publish(entry("a"), epoch=5)
+    with pytest.raises(StaleEpoch, match="epoch 4 may not publish"):
+        await Operator(own, "second", signer).publish(entry("a"), epoch=4)
+    assert await own.highest_epoch() == 5
+    assert await own.desired("second", 0) is None
 
 
-async def test_a_new_leader_signs_anew_without_a_generation(signer: Signer) -> None:
-    async with new_ledger() as own:
-        operator = Operator(own, "c", signer)
-        await operator.publish(entry("a"), epoch=1)
-        assert (await operator.publish(epoch=2)).generation == 1
-        document = await own.desired_document("c", 1, now=7)
-        assert document is not None
-        delta = Delta.model_validate_json(document.body)
-        assert (document.version.signing, delta.root.root.epoch, delta.entries, delta.clock) == (2, 2, (), 7)
+async def test_a_new_leader_signs_anew_without_a_generation(own: Ledger, signer: Signer) -> None:
+    operator = Operator(own, "c", signer)
+    await operator.publish(entry("a"), epoch=1)
+    assert (await operator.publish(epoch=2)).generation == 1
+    document = await own.desired_document("c", 1, now=7)
+    assert document is not None
+    delta = Delta.model_validate_json(document.body)
+    assert (document.version.signing, delta.root.root.epoch, delta.entries, delta.clock) == (2, 2, (), 7)
+
+
+async def test_an_allocation_that_did_not_change_is_not_written_again(operator: Operator) -> None:
+    kept, grown = f"{operator.cluster}-1", f"{operator.cluster}-2"
+    await operator.publish(entry("a", allocation(kept), allocation(grown)))
+    written: list[str] = []
+
+    def note(_: object, __: object, statement: str, parameters: object, ___: object, many: bool) -> None:
+        if statement.startswith("INSERT INTO desired_grants"):
+            written.append(str(parameters))
+
+    writer = operator.ledger._database._writer.sync_engine
+    event.listen(writer, "before_cursor_execute", note)
+    await operator.publish(entry("a", allocation(kept), allocation(grown, 2, 200)))
+    event.remove(writer, "before_cursor_execute", note)
+    assert (len(written), kept in written[0], grown in written[0]) == (1, False, True)
+    assert (await operator.ledger.grant_revisions([kept, grown])) == {kept: (1, {"cpu": 100}), grown: (2, {"cpu": 200})}
 
 
 @pytest.mark.parametrize(("now", "signed_anew"), [(200, False), (201, True)])
@@ -196,7 +212,7 @@ async def test_every_grant_is_told_with_its_place(operator: Operator) -> None:
     uid, gone = f"{operator.cluster}-1", f"{operator.cluster}-2"
     await operator.publish(entry("a", allocation(uid, 3, 30), allocation(gone)))
     await operator.ledger.tombstone(gone)
-    grants = await published_grants(operator.ledger)
+    grants = await operator.ledger.grants()
     assert grants[uid] == PublishedGrant(uid, operator.cluster, "a", 3, allocation(uid, 3, 30))
     assert (grants[gone].tombstoned, grants[gone].cluster, grants[gone].entry) == (True, operator.cluster, None)
 

@@ -4,7 +4,6 @@ import pytest
 
 from bursar_domain.wire import EnrolRequest
 from bursar_ledger import Ledger, LedgerError, TooManyPending
-from bursar_testing.wires import new_ledger
 
 
 def request(cluster: str, key: str = "k", mac: str = "m") -> EnrolRequest:
@@ -51,12 +50,11 @@ async def test_deciding_what_is_not_there_is_an_error(ledger: Ledger) -> None:
         await ledger.decide_enrolment("unknown", True, "")
 
 
-async def test_undecided_requests_are_few_and_pass() -> None:
-    async with new_ledger() as own:
-        for number in range(16):
-            await own.request_enrolment(request("c", key=f"{number}"), 5)
-        with pytest.raises(TooManyPending, match="16 undecided"):
-            await own.request_enrolment(request("c", key="one more"), 6)
-        await own.request_enrolment(request("d"), 6)
-        await own.request_enrolment(request("c", key="one more"), 5 + 3601)
-        assert len(await own.pending_enrolments()) == 2
+async def test_undecided_requests_are_few_and_pass(own: Ledger) -> None:
+    for number in range(16):
+        await own.request_enrolment(request("c", key=f"{number}"), 5)
+    with pytest.raises(TooManyPending, match="16 undecided"):
+        await own.request_enrolment(request("c", key="one more"), 6)
+    await own.request_enrolment(request("d"), 6)
+    await own.request_enrolment(request("c", key="one more"), 5 + 3601)
+    assert len(await own.pending_enrolments()) == 2

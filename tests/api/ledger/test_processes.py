@@ -1,11 +1,11 @@
-"""Two processes write one file, as operator and gateway do: nothing is lost, nobody fails."""
+"""Two processes write one database, as operator and gateway do: nothing is lost, nobody fails."""
 
 import asyncio
 import sys
-from pathlib import Path
 
 from bursar_domain.buckets import Amounts, RowKey
-from bursar_testing.wires import new_ledger, slot, usage
+from bursar_ledger import Ledger
+from bursar_testing.wires import publish_accounts, slot, usage
 
 ROUNDS = 30
 PROGRAM = """
@@ -38,27 +38,28 @@ async def publisher(url: str, account: str) -> None:
             process.kill()
 
 
-async def test_writers_of_three_processes_wait_for_each_other(tmp_path: Path) -> None:
+async def test_writers_of_three_processes_wait_for_each_other(url: str) -> None:
     """The schema too is made by whoever comes first."""
-    url = f"sqlite:///{tmp_path}/ledger.db"
     others = [asyncio.create_task(publisher(url, account)) for account in ("a", "b")]
-    async with new_ledger(tmp_path) as ledger:
-        for seq in range(1, ROUNDS + 1):
-            rows = {RowKey("alice", "cpu"): Amounts((seq, 0, 0, 0))}
-            await ledger.put_usage("alpha", usage(f"{seq}", slot("a", 0, (0, seq), rows)), seq)
-        await asyncio.gather(*others)
-        assert await ledger.totals("alpha") == {"a": {"cpu": ROUNDS}}
-        assert (await ledger.desired_generations())["alpha"] == 2 * ROUNDS
-        assert await ledger.grant_revisions() == {f"uid-{account}": (ROUNDS, {"cpu": ROUNDS - 1}) for account in ("a", "b")}
+    ledger = await Ledger.connect(url)
+    await publish_accounts(ledger, "beta", "a")
+    for seq in range(1, ROUNDS + 1):
+        rows = {RowKey("alice", "cpu"): Amounts((seq, 0, 0, 0))}
+        await ledger.put_usage("beta", usage(f"{seq}", slot("a", 0, (0, seq), rows)), seq)
+    await asyncio.gather(*others)
+    assert await ledger.totals("beta") == {"a": {"cpu": ROUNDS}}
+    assert (await ledger.desired_generations())["alpha"] == 2 * ROUNDS
+    assert await ledger.grant_revisions() == {f"uid-{account}": (ROUNDS, {"cpu": ROUNDS - 1}) for account in ("a", "b")}
+    await ledger.close()
 
 
-async def test_a_reader_sees_one_moment_while_a_writer_works(tmp_path: Path) -> None:
+async def test_a_reader_sees_one_moment_while_a_writer_works(url: str) -> None:
     """Root and entries of a delta belong together, whatever is published meanwhile."""
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    async with new_ledger(tmp_path) as ledger:
-        other = asyncio.create_task(publisher(url, "a"))
-        while not other.done():
-            if (delta := await ledger.desired("alpha", 0)) is not None:
-                revision = delta.entries[0].allocations[0].grant_revision
-                assert delta.root.root.generation == revision
-        await other
+    ledger = await Ledger.connect(url)
+    other = asyncio.create_task(publisher(url, "a"))
+    while not other.done():
+        if (delta := await ledger.desired("alpha", 0)) is not None:
+            revision = delta.entries[0].allocations[0].grant_revision
+            assert delta.root.root.generation == revision
+    await other
+    await ledger.close()

@@ -6,11 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bursar_domain.buckets import Amounts, RowKey, SlotKey
+from bursar_domain.keys import Signer
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
     ClusterSettings,
     Hello,
+    RebuiltRange,
     SlotReport,
     StatusReport,
     TrackedResource,
@@ -31,6 +33,19 @@ async def new_ledger(folder: Path | None = None) -> AsyncIterator[Ledger]:
             yield ledger
         finally:
             await ledger.close()
+
+
+async def publish_accounts(ledger: Ledger, cluster: str, *accounts: str, capacity: int = 10**7) -> None:
+    """Accounts that usage may be reported for: members, no allocations."""
+    await ledger.publish(
+        settings(cluster, capacity),
+        [entry(account) for account in accounts],
+        epoch=1,
+        acknowledged=0,
+        now=0,
+        valid_seconds=86_400,
+        sign=Signer.generate().sign,
+    )
 
 
 def settings(cluster: str = "alpha", capacity: int = 64) -> ClusterSettings:
@@ -86,6 +101,13 @@ def slots_at(version: tuple[int, int], slots: Mapping[SlotKey, Mapping[RowKey, A
     return [slot(key.account, key.hour, version, rows) for key, rows in slots.items()]
 
 
-def usage(report_id: str, *slots: SlotReport, session: str = "s1", watermark: int | None = None) -> UsageReport:
-    """A page of slots."""
-    return UsageReport(report_id=report_id, session=session, slots=slots, watermark=watermark)
+def usage(
+    report_id: str,
+    *slots: SlotReport,
+    session: str = "s1",
+    watermark: int | None = None,
+    rebuilt: tuple[int, int, int] | None = None,
+) -> UsageReport:
+    """A page of slots; ``rebuilt`` is (epoch, start, end)."""
+    whole = None if rebuilt is None else RebuiltRange(epoch=rebuilt[0], start=rebuilt[1], end=rebuilt[2])
+    return UsageReport(report_id=report_id, session=session, slots=slots, watermark=watermark, rebuilt=whole)

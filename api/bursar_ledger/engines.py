@@ -1,0 +1,119 @@
+"""Engines: how a SQLite file and a PostgreSQL server are opened so that both keep the same promises."""
+
+from pathlib import Path
+from typing import Final, Protocol
+
+from sqlalchemy import URL, event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from bursar_ledger.errors import LedgerError
+
+BUSY_MILLISECONDS: Final = 15_000
+STATEMENT_MILLISECONDS: Final = 60_000
+CONNECT_SECONDS: Final = 10
+POOL_SIZE: Final = 5
+WRITERS_LOCK: Final = 0x62757273_6172  # "bursar": the advisory lock that whoever writes holds until it commits
+EXAMPLES: Final = "sqlite:///path/to/ledger.db or postgresql://user:password@host/database"
+_BEGIN: Final = "bursar_begin"
+
+
+class _Cursor(Protocol):
+    def execute(self, statement: str) -> object: ...
+    def close(self) -> None: ...
+
+
+class _Raw(Protocol):
+    def cursor(self) -> _Cursor: ...
+
+
+def open_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+    """(reading, writing) over one pool of connections; LedgerError where the URL can't be one of a ledger."""
+    parsed = parse(url)
+    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+
+
+def parse(url: str) -> URL:
+    """The URL with its asynchronous driver."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise LedgerError(f"ledger URL {url!r} is none; write {EXAMPLES}") from error
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return _server(parsed)
+    if backend != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise LedgerError(
+            f"ledger URL {parsed.render_as_string()!r}: use a file or a server that every part can open, {EXAMPLES}"
+        )
+    return _file(parsed, parsed.database)
+
+
+def _server(parsed: URL) -> URL:
+    if not parsed.database:
+        raise LedgerError(f"ledger URL {parsed.render_as_string()!r} names no database; write {EXAMPLES}")
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _file(parsed: URL, path: str) -> URL:
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise LedgerError(f"the ledger's folder {folder} does not exist; create it or set another ledger URL")
+    # The books are nobody else's to read; SQLite gives its side files the same mode.
+    try:
+        Path(path).touch(mode=0o600)
+    except OSError as error:
+        raise LedgerError(f"the ledger's file {path} can't be written ({error.strerror}); mend its mode or the URL") from error
+    return parsed.set(drivername="sqlite+aiosqlite")
+
+
+def _sqlite(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """WAL: many readers, one writer at a time across processes, every commit synced."""
+    engine = create_async_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_MILLISECONDS / 1000})
+    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine.execution_options(**{_BEGIN: "BEGIN"}), engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+
+
+def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """Readers see one snapshot; writers queue for one lock, as in SQLite, so that no two of them decide on the same state."""
+    limits = {
+        "statement_timeout": STATEMENT_MILLISECONDS,
+        "lock_timeout": BUSY_MILLISECONDS,
+        "idle_in_transaction_session_timeout": STATEMENT_MILLISECONDS,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    engine = create_async_engine(
+        url,
+        pool_size=POOL_SIZE,
+        pool_timeout=BUSY_MILLISECONDS / 1000,
+        pool_pre_ping=True,
+        connect_args={"options": options, "connect_timeout": CONNECT_SECONDS},
+    )
+    event.listen(engine.sync_engine, "begin", _begin)
+    # READ COMMITTED for writers: what they read must be newer than the lock they waited for.
+    return (
+        engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
+        engine.execution_options(**{_BEGIN: f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})"}),
+    )
+
+
+def _prepare(raw: _Raw, _: object) -> None:
+    cursor = raw.cursor()
+    for pragma in (
+        f"busy_timeout={BUSY_MILLISECONDS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        "cache_size=-16384",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    statement = connection.get_execution_options().get(_BEGIN)
+    if statement is not None:
+        connection.exec_driver_sql(statement)

@@ -1,0 +1,103 @@
+"""Rows of slots: reading and replacing inside the caller's transaction."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+import orjson
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bursar_domain.buckets import SlotKey, SlotVersion
+from bursar_domain.wire import RebuiltRange
+from bursar_ledger import bulk, partitions, slots
+from bursar_ledger.database import chunks
+from bursar_ledger.slots import Content, FlatRow, Standing
+from bursar_ledger.tables import Bucket, Entry, Head, Hour, Rebuild, Slot, Watermark
+
+_ROWS: Final = (
+    'SELECT account, hour, "user", resource, allocated_0, allocated_1, allocated_2, allocated_3,'
+    " refunded_0, refunded_1, refunded_2, refunded_3 FROM usage_buckets WHERE cluster = :cluster"
+)
+_VERSIONS: Final = "SELECT account, hour, epoch, seq FROM usage_slots WHERE cluster = :cluster"
+_ROLLED: Final = "SELECT account, hour FROM usage_slots WHERE cluster = :cluster AND rolled = 1"
+DAY: Final = 86_400
+
+
+async def standing(tx: AsyncConnection, cluster: str, accounts: Collection[str]) -> Standing:
+    """What is known of the cluster, and which of these accounts were ever published for it."""
+    mark = (await tx.execute(select(Watermark.__table__).where(Watermark.cluster == cluster))).first()
+    rebuilds = await tx.execute(select(Rebuild.epoch, Rebuild.since, Rebuild.until).where(Rebuild.cluster == cluster))
+    return Standing(
+        watermark=None if mark is None else (mark.epoch, mark.watermark),
+        closed_to=None if mark is None else mark.closed_to,
+        rolled_before=0 if mark is None else mark.rolled_before,
+        rebuilds=tuple(RebuiltRange(epoch=row.epoch, start=row.since, end=row.until) for row in rebuilds),
+        capacity=await _capacity(tx, cluster),
+        accounts=await _published(tx, cluster, accounts),
+    )
+
+
+async def _capacity(tx: AsyncConnection, cluster: str) -> dict[str, int]:
+    settings = (await tx.execute(select(Head.settings).where(Head.cluster == cluster))).scalar_one_or_none()
+    resources = [] if settings is None else orjson.loads(settings)["resources"]
+    return {item["name"]: item["capacity"] for item in resources}
+
+
+async def _published(tx: AsyncConnection, cluster: str, accounts: Collection[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for some in chunks(accounts):
+        query = select(Entry.account).where(Entry.cluster == cluster, Entry.account.in_(some))
+        found.update((await tx.execute(query)).scalars())
+    return frozenset(found)
+
+
+async def versions(tx: AsyncConnection, cluster: str, keys: Iterable[SlotKey]) -> dict[SlotKey, SlotVersion]:
+    """The stored versions of these slots."""
+    rows = await tx.execute(bulk.with_keys(tx, _VERSIONS, "AND"), {"cluster": cluster, "keys": bulk.as_json(keys)})
+    return {SlotKey(account, hour): SlotVersion(epoch, seq) for account, hour, epoch, seq in rows}
+
+
+async def rolled(tx: AsyncConnection, cluster: str, keys: Iterable[SlotKey], before: int) -> set[SlotKey]:
+    """Those whose day is kept as one: nothing of it can be told apart any more."""
+    days = {key: SlotKey(key.account, key.hour - key.hour % DAY) for key in keys if key.hour < before}
+    if not days:
+        return set()
+    found = await tx.execute(bulk.with_keys(tx, _ROLLED, "AND"), {"cluster": cluster, "keys": bulk.as_json(set(days.values()))})
+    whole = {SlotKey(account, hour) for account, hour in found}
+    return {key for key, day in days.items() if day in whole}
+
+
+async def rows_of(tx: AsyncConnection, cluster: str, keys: Collection[SlotKey]) -> dict[SlotKey, list[FlatRow]]:
+    """The stored rows of these slots."""
+    found: dict[SlotKey, list[FlatRow]] = {}
+    if keys:
+        rows = await tx.execute(bulk.with_keys(tx, _ROWS, "AND"), {"cluster": cluster, "keys": bulk.as_json(keys)})
+        for account, hour, *rest in rows:
+            found.setdefault(SlotKey(account, hour), []).append(tuple(rest))
+    return found
+
+
+async def replace(
+    tx: AsyncConnection, cluster: str, news: Mapping[SlotKey, Content], stored: Collection[SlotKey], rolled: int = 0
+) -> None:
+    """Put the new content in the place of what is stored."""
+    old = [key for key in news if key in stored]
+    if old:
+        for model in (Bucket, Hour, Slot):
+            await bulk.delete(tx, model, cluster, old)
+    await partitions.ensure(tx, {key.hour for key in news})
+    slot_rows = [(cluster, *key, *content.version, rolled) for key, content in news.items()]
+    await bulk.insert(tx, Slot, slot_rows)
+    await bulk.insert(tx, Bucket, [(cluster, *key, *row) for key, content in news.items() for row in content.rows])
+    hours = [(cluster, *key, *row) for key, content in news.items() for row in slots.charged(content.rows)]
+    await bulk.insert(tx, Hour, hours)
+
+
+async def below(tx: AsyncConnection, cluster: str, rebuilt: RebuiltRange) -> list[SlotKey]:
+    """The slots in the range that are of a lower epoch, days kept as one left out."""
+    statement = text(
+        "SELECT account, hour FROM usage_slots WHERE cluster = :cluster AND hour >= :start AND hour < :end"
+        " AND epoch < :epoch AND rolled = 0 ORDER BY account, hour"
+    )
+    found = await tx.execute(statement, {"cluster": cluster, **rebuilt.model_dump()})
+    return [SlotKey(account, hour) for account, hour in found]
