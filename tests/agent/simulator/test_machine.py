@@ -168,3 +168,73 @@ def test_no_limit_is_ever_passed(seed: int) -> None:
     for _, units in events:
         busy += units
         assert busy <= 128
+
+
+class AskedEachTime(Machine):
+    """The same rules in their plainest form: at every event the first head of all accounts is asked, whatever was known."""
+
+    def _start_jobs(self) -> None:
+        stopped: set[str] = set()
+        while heads := [queue[0] for name, queue in self._queues.items() if queue and name not in stopped]:
+            head = min(heads)
+            if impossible := self._impossible(head):
+                self._queues[head.account].popleft()
+                self._strand(head, impossible)
+            elif reason := self._refuses(head)[0]:
+                stopped.add(head.account)
+                self._refuse(head, reason)
+            elif head.held["cpu"] > self._free:
+                self._wait("Resources", head)
+                break
+            else:
+                self._start(head)
+
+
+def _crowd(dice: random.Random) -> list[Job]:
+    return [
+        job(n, submit=dice.randrange(30_000), account=dice.choice("abcdx"), user=dice.choice("uuuuv"),
+            cpu=dice.choice([1, 3, 40, 60, 128, 200]), seconds=dice.randrange(4000), limit=4000 + dice.randrange(4000))
+        for n in range(250)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_asking_only_where_something_changed_makes_no_difference(seed: int) -> None:
+    """Limits, walls, holds and members come and go; both machines start every job in the same second for the same reasons."""
+    dice = random.Random(seed)
+    jobs, period = _crowd(dice), dice.choice([0, 300])
+    built = [kind(jobs, start=0, processors=128, counter_period=period) for kind in (Machine, AskedEachTime)]
+    for machine_ in built:
+        machine_.root = "root"
+        machine_.change(AccountChange("root", create=True, limits={"cpu": 10**9}), ["cpu"])
+    now, number = 0, 1000
+    while now < 200_000:
+        now += dice.choice([1, 60, 900, 9_000])
+        name = dice.choice("abcd")
+        step = AccountChange(
+            name,
+            create=True,
+            limits={"cpu": dice.choice([1, 50_000, 10**6, -1, -1])} if dice.random() < 0.7 else {},
+            run_minutes={"cpu": dice.choice([100, 5_000, 20_000, -1, -1])} if dice.random() < 0.4 else {},
+            concurrent={"cpu": dice.choice([3, 64, -1, -1])} if dice.random() < 0.2 else {},
+            held=dice.choice([None, None, None, True, False, False]),
+            add_members=frozenset("u" if dice.random() < 0.9 else "uv"),
+            remove_members=frozenset("v" if dice.random() < 0.2 else ""),
+        )
+        if dice.random() < 0.1:
+            step = AccountChange("root", limits={"cpu": dice.choice([10**5, 10**6, 10**9])}, run_minutes={"cpu": 50_000})
+        extra = job(number, submit=dice.choice([now, 0]), account=name, seconds=50, limit=70)
+        does_submit, number = dice.random() < 0.2, number + 1
+        for machine_ in built:
+            machine_.advance(now)
+            machine_.change(step, ["cpu"])
+            machine_.schedule()
+            if does_submit:
+                machine_.submit([extra])
+    quick, plain = built
+    assert quick.finished == plain.finished
+    assert quick.started > 10
+    assert quick.refusals == plain.refusals
+    assert reasons(quick) == reasons(plain)
+    assert (quick.pending, quick.running, quick.submitted) == (plain.pending, plain.running, plain.submitted)
+    assert quick.pending == len(list(quick.waiting()))

@@ -69,5 +69,10 @@ def concurrent_reason(name: str) -> str:
     return "AssocGrpCpuLimit" if name == "cpu" else f"AssocGrp{_word(name)}Limit"
 
 
+def is_timeless(reason: str) -> bool:
+    """Whether a limit of the account gave this reason and time alone does not end it, as it does a wall of remainders."""
+    return bool(reason) and not reason.endswith("RunMinutesLimit")
+
+
 def _word(name: str) -> str:
     return _WORDS.get(name, "GRES")

@@ -1,7 +1,8 @@
 """A job log as jobs of the simulated machine, shifted in time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 
 import structlog
 
@@ -18,17 +19,23 @@ class BadTrace(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Jobs in order of submission with times relative to the log's start; ``seconds`` from there to the last end."""
+    """A log's jobs with times relative to its start; ``seconds`` from there to the last end."""
 
-    jobs: Sequence[Job]
+    records: Sequence[swf.LogJob]
     skipped: int
     seconds: int
+    users: Mapping[str, tuple[str, str]] | None = None
 
-    def shifted(self, start: int) -> list[Job]:
+    def jobs(self, start: int) -> Iterator[Job]:
         """The jobs as if the log's second 0 were ``start``."""
-        return [
-            Job(start + job.submit, job.number, job.user, job.account, job.held, job.seconds, job.limit) for job in self.jobs
-        ]
+        unique = len({record.number for record in self.records}) == len(self.records)
+        held: dict[int, Mapping[str, int]] = {}  # one for all jobs of a size: they are many
+        for index, record in enumerate(self.records, 1):
+            user, account = _names(record, self.users)
+            size = held.setdefault(record.processors, {"cpu": record.processors})
+            limit = max(record.seconds, record.limit or 0)
+            number = record.number if unique else index
+            yield Job(start + record.start, number, user, account, size, record.seconds, limit)
 
 
 EMPTY = Trace((), 0, 0)
@@ -39,25 +46,16 @@ def load(settings: SimulatorSettings) -> Trace:
     if settings.log is None:
         return EMPTY
     log = swf.Log()
-    bookable = list(
-        swf.read(settings.log, log, lambda fault: LOGGER.warning("a line of the job log is skipped", reason=str(fault)))
-    )
+    found = swf.read(settings.log, log, lambda fault: LOGGER.warning("a line of the job log is skipped", reason=str(fault)))
+    records = list(found)
     users = read_users(settings.users_table) if settings.users_table else None
-    unique = len({job.number for job in bookable}) == len(bookable)
-    jobs = [_job(job.number if unique else index, job, users) for index, job in enumerate(bookable, 1)]
-    end = max((job.submit + job.seconds for job in jobs), default=0)
-    return Trace(sorted(jobs), log.skipped, end)
-
-
-def _job(number: int, job: swf.LogJob, users: Mapping[str, tuple[str, str]] | None) -> Job:
-    user, account = _names(job, users)
-    limit = max(job.seconds, job.limit or 0)
-    return Job(job.start, number, user, account, {"cpu": job.processors}, job.seconds, limit)
+    end = max((record.start + record.seconds for record in records), default=0)
+    return Trace(records, log.skipped, end, users)
 
 
 def _names(job: swf.LogJob, users: Mapping[str, tuple[str, str]] | None) -> tuple[str, str]:
     if users is None:
-        return f"u{job.user.lstrip('-')}", f"g{job.group.lstrip('-')}"
+        return intern(f"u{job.user.lstrip('-')}"), intern(f"g{job.group.lstrip('-')}")
     if job.user not in users:
         raise BadTrace(f"log user {job.user} (line {job.line}) is not in the table of users; add a row for it")
     return users[job.user]

@@ -43,24 +43,25 @@ class SimulatedScheduler:
         self._clock, self._wall = clock, wall
         self._looked: float | None = None
         self._owed = 0.0
-        self._trace = jobtrace.load(settings)
+        trace = jobtrace.load(settings)
+        self._skipped = trace.skipped
         self._members = frozenset(read_users(settings.users_table).values()) if settings.users_table else frozenset()
         self._tracked: tuple[str, ...] = ("cpu",)
         self._inbox_read = 0
-        self.machine = self._resume()
+        self.machine = self._resume(trace)
 
     # Inputs, kept before they act
 
-    def _resume(self) -> Machine:
+    def _resume(self, trace: jobtrace.Trace) -> Machine:
         """The machine as it was: the same inputs again, each at its second."""
         events = list(self._store.events())
         if not events:
-            start = self._first_second()
+            start = self._first_second(trace.seconds)
             self._store.record("start", start)
             events = [{"kind": "start", "at": start}]
         start = _number(events[0]["at"])
         settings = self._settings
-        jobs = self._trace.shifted(start)
+        jobs = trace.jobs(start)
         machine = Machine(jobs, start=start, processors=settings.processors, counter_period=settings.counter_period_seconds)
         for event in events[1:]:
             machine.advance(_number(event["at"]))
@@ -68,9 +69,9 @@ class SimulatedScheduler:
         machine.advance(self._store.clock)
         return machine
 
-    def _first_second(self) -> int:
+    def _first_second(self, log_seconds: int) -> int:
         ends_at = int(self._wall()) if self._settings.ends_at == "now" else self._settings.ends_at
-        return ends_at - self._trace.seconds
+        return ends_at - log_seconds
 
     def _replay(self, machine: Machine, event: Mapping[str, object]) -> None:
         if event["kind"] == "apply":
@@ -206,7 +207,7 @@ class SimulatedScheduler:
 
     def write_status(self) -> None:
         """Write `status.json`."""
-        store.write_status(self._status, {**status(self.machine, self.missing_associations()), "skipped": self._trace.skipped})
+        store.write_status(self._status, {**status(self.machine, self.missing_associations()), "skipped": self._skipped})
 
 
 def _carry_out(machine: Machine, root: str, changes: Iterable[AccountChange], tracked: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 
 from bursar_agent.schedulers.simulator.jobs import PRIORITY, RESOURCES
 from bursar_agent.schedulers.simulator.machine import Machine
@@ -14,11 +15,7 @@ def status(machine: Machine, missing: Sequence[tuple[str, str]]) -> Mapping[str,
 
     `done`: no job is left. `stalled`: jobs are left, but only a changed limit can let one start.
     """
-    refused = [
-        {"job": job.number, "account": job.account, "user": job.user, "reason": reason}
-        for job, reason in machine.waiting()
-        if reason not in (PRIORITY, RESOURCES)
-    ]
+    refused = [(job, reason) for job, reason in machine.waiting() if reason not in (PRIORITY, RESOURCES)]
     idle = not machine.coming and not machine.running
     return {
         "time": machine.now,
@@ -27,9 +24,11 @@ def status(machine: Machine, missing: Sequence[tuple[str, str]]) -> Mapping[str,
         "running": machine.running,
         "started": machine.started,
         "finished": len(machine.finished),
-        "refused": refused[:SHOWN],
+        "refused": [
+            {"job": job.number, "account": job.account, "user": job.user, "reason": reason} for job, reason in refused[:SHOWN]
+        ],
         "refused_count": len(refused),
-        "refusals": [asdict(refusal) for refusal in list(machine.refusals.values())[-SHOWN:]],
+        "refusals": [asdict(refusal) for refusal in [*islice(reversed(machine.refusals.values()), SHOWN)][::-1]],
         "refusals_count": len(machine.refusals),
         "waiting_for": [{"user": user, "account": account} for user, account in missing[:SHOWN]],
         "done": idle and not machine.pending,
