@@ -36,6 +36,7 @@ def terms_of(entry: AllocationEntry | EndedEntry) -> Terms:
         open_until=entry.open_until,
         overuse_percent=entry.overuse_percent,
         carries_debt=entry.carries_debt,
+        closed_from=entry.closed_from,
     )
 
 

@@ -52,6 +52,7 @@ class Terms:
     """One allocation: windows in order; ``open_until`` is the end of the last one plus the grace after it.
 
     ``overuse_percent`` is granted on top of each window's share; ``carries_debt``: over-use of a window burdens the next.
+    ``closed_from``: deleted, so that nothing more is put down to it; its place in the order stays, for what was put down.
     """
 
     uid: str
@@ -60,6 +61,7 @@ class Terms:
     open_until: int
     overuse_percent: int = 0
     carries_debt: bool = True
+    closed_from: int | None = None
 
     @property
     def start(self) -> int:
@@ -73,7 +75,8 @@ class Terms:
 
     def is_active(self, second: int) -> bool:
         """Whether use of this second may be put down to it."""
-        return self.windows[0].start <= second < self.open_until
+        last = self.open_until if self.closed_from is None else min(self.open_until, self.closed_from)
+        return self.windows[0].start <= second < last
 
     def index(self, second: int) -> int:
         """Which window holds a second; the first one before the start, the last one after the end."""
@@ -85,12 +88,13 @@ class Terms:
     def boundaries(self) -> set[int]:
         """Every second at which its room may change, or whether it is active."""
         edges = {window.start for window in self.windows} | {self.end, self.open_until}
+        edges |= set() if self.closed_from is None else {self.closed_from}
         return edges | {step.at for window in self.windows for step in window.steps}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an allocation's spec says about its windows; times in epoch seconds."""
+    """What an allocation's spec says about its windows; times in epoch seconds. ``is_deleted``: it is gone or about to go."""
 
     uid: str
     resources: tuple[str, ...]
@@ -98,6 +102,7 @@ class Rules:
     after_end_seconds: int = 0
     overuse_percent: int = 0
     carries_debt: bool = True
+    is_deleted: bool = False
 
 
 def simple(uid: str, start: int, end: int, seconds: Amounts, *, overuse_percent: int = 0, after_end_seconds: int = 0) -> Terms:
@@ -128,7 +133,14 @@ def build(rules: Rules, entries: Iterable[Entry]) -> Terms:
         open_until=last,
         overuse_percent=rules.overuse_percent,
         carries_debt=rules.carries_debt,
+        closed_from=_closed_from(own) if rules.is_deleted else None,
     )
+
+
+def _closed_from(entries: Iterable[Entry]) -> int | None:
+    """The quarter from which a deleted allocation has nothing; None before that is posted."""
+    grants = [entry for entry in entries if entry.kind is EntryKind.GRANT]
+    return grants[-1].at if grants and not any(grants[-1].amounts.values()) else None
 
 
 @dataclass(slots=True)

@@ -93,6 +93,7 @@ class TermsEntry(Wire):
     open_until: Seconds = 0  # end of the last window and the grace after it
     overuse_percent: Annotated[int, Field(ge=0, le=1000)] = 0
     carries_debt: bool = True
+    closed_from: Seconds | None = None  # deleted: nothing is put down to it from here on
 
 
 class EndedEntry(TermsEntry):

@@ -1,5 +1,6 @@
 """The fold: nothing is lost, nothing is counted twice, the earliest end pays first, over-use never raises anything."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -209,3 +210,18 @@ def test_windows_follow_the_calendar_of_the_zone() -> None:
 def test_correction_rows_are_part_of_an_entry() -> None:
     row = CorrectionRow(0, "bob", "cpu", (1, 0, 0, 0), (0, 0, 0, 0))
     assert Entry("c", EntryKind.CORRECTION, "alpha", "a", 0, "agent", "late", rows=(row,)).rows == (row,)
+
+
+def test_a_deleted_one_keeps_what_was_put_down_to_it_and_burdens_nobody() -> None:
+    """Its grant is posted to 0, but the others must not pay for what it used, nor may the order of the past change."""
+    hours = [entry(EntryKind.GRANT, 0, 100), entry(EntryKind.GRANT, 8 * QUARTER, 0)]
+    gone = build(replace(rules(1), is_deleted=True), hours)
+    other = cpu("b", 0, gone.open_until - QUARTER, 30)
+    use = {"cpu": [(0, 40 * HOUR)]}
+    books = fold([gone, other], use)
+    assert (books.booked("b"), books.booked(gone.uid)) == ({"cpu": 30 * HOUR}, {"cpu": 10 * HOUR})
+    assert books.left_at(9 * QUARTER, "cpu") == 0
+    later = fold([gone, other], {"cpu": [(0, 20 * HOUR), (9 * QUARTER, 20 * HOUR)]})
+    assert (later.booked("b"), later.booked(gone.uid)) == ({"cpu": 40 * HOUR}, {"cpu": 0})
+    before = fold([build(rules(1), hours[:1]), other], use)
+    assert before.booked("b") == books.booked("b")
