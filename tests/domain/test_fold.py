@@ -4,10 +4,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from bursar_domain.entries import CorrectionRow, Entry, EntryKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bursar_domain.entries import CorrectionRow, Entry, EntryKind
 from bursar_domain.fold import AccountBooks, Correction, cuts, fold
 from bursar_domain.terms import Rules, Step, Terms, Window, build, simple
 from bursar_domain.units import HOUR, QUARTER
