@@ -1,9 +1,11 @@
 """Entries: what gives or takes room beside the use. Append-only; each has an author, a reason and the quarter it acts from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from bursar_domain.buckets import Quarters
 
@@ -53,3 +55,43 @@ class Entry:
     window: int | None = None
     reference: str = ""
     rows: tuple[CorrectionRow, ...] = ()
+
+
+def dump(entry: Entry) -> dict[str, Any]:
+    """The entry as JSON has it: every field, rows as lists."""
+    return {
+        "key": entry.key,
+        "kind": entry.kind.value,
+        "cluster": entry.cluster,
+        "account": entry.account,
+        "at": entry.at,
+        "author": entry.author,
+        "reason": entry.reason,
+        "uid": entry.uid,
+        "namespace": entry.namespace,
+        "name": entry.name,
+        "amounts": dict(entry.amounts),
+        "window": entry.window,
+        "reference": entry.reference,
+        "rows": [[*row[:3], list(row.allocated), list(row.refunded)] for row in entry.rows],
+    }
+
+
+def load(found: Mapping[str, Any]) -> Entry:
+    """The entry behind `dump`."""
+    return Entry(**{**found, "kind": EntryKind(found["kind"]), "rows": rows_of(found["rows"])})
+
+
+def rows_of(found: Iterable[Sequence[Any]]) -> tuple[CorrectionRow, ...]:
+    """Rows of a Correction as JSON has them."""
+    return tuple(CorrectionRow(hour, user, name, _quarters(used), _quarters(back)) for hour, user, name, used, back in found)
+
+
+def _quarters(found: Sequence[int]) -> Quarters:
+    first, second, third, fourth = found
+    return first, second, third, fourth
+
+
+def canonical(value: object) -> str:
+    """The one text form that is stored and hashed: sorted keys, no spaces."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
