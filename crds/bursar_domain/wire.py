@@ -239,11 +239,17 @@ class LimitState(Wire):
 
 
 class AccountState(Wire):
-    """What the agent sees of one account after read-back."""
+    """What the agent sees of one account after read-back.
+
+    ``enforcement`` is the account's effective action; ``actions`` and ``rules`` are those of each active allocation by uid:
+    its own action, and the keys of its thresholds in force (`ladder.Rule.key`).
+    """
 
     account: Name
     state: Literal["Enforced", "Observed", "Pending", "Failed"]
     enforcement: str = "None"
+    actions: dict[str, str] = {}
+    rules: dict[str, tuple[str, ...]] = {}
     limits: dict[str, LimitState] = {}
     committed: dict[str, Count] = {}  # unit-seconds: remaining time limits of running jobs, per resource
     drift: tuple[str, ...] = ()
