@@ -84,11 +84,15 @@ class BursarClient:
         return [item async for item in self.pages(f"/api/v1/{plural}", **filters)]
 
     async def balances(self, **filters: Any) -> list[Obj]:
-        """Granted, used and left per allocation."""
-        return list((await self.request("GET", "/api/v1/balances", params=filters))["items"])
+        """Granted, used and left per allocation, in the window that runs."""
+        return [item async for item in self.pages("/api/v1/balances", **filters)]
+
+    async def my_balance(self) -> list[Obj]:
+        """The same for the projects that the caller is a member of."""
+        return [item async for item in self.pages("/api/v1/me/balance")]
 
     async def usage(self, **filters: Any) -> Obj:
-        """Booked use: `items`, and `asOf` per cluster."""
+        """Booked use: `items`, and `asOf` per cluster. ``by``, ``month``, ``start``, ``end`` and the filters as in the API."""
         return dict(await self.request("GET", "/api/v1/usage", params=filters))
 
     async def apply(self, manifest: Obj, *, dry_run: bool = False) -> Obj:

@@ -1,6 +1,7 @@
 """The ledger: one object over one database, put together from its parts."""
 
 from bursar_ledger import schema
+from bursar_ledger.accounts import Accounts
 from bursar_ledger.agents import Agents
 from bursar_ledger.changes import Changes
 from bursar_ledger.database import Database
@@ -13,7 +14,7 @@ from bursar_ledger.sums import Sums
 from bursar_ledger.usage import Usage
 
 
-class Ledger(Desired, Grants, Enrolments, Sessions, Agents, Usage, Sums, Spans, Changes):
+class Ledger(Desired, Grants, Enrolments, Sessions, Agents, Usage, Sums, Spans, Accounts, Changes):
     """Published desired state, agents, usage and the change feed. Several processes may hold one over the same database."""
 
     def __init__(self, database: Database) -> None:

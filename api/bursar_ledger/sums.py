@@ -48,6 +48,7 @@ class Sums:
         start: int | None = None,
         end: int | None = None,
         by: By = "account",
+        user: str | None = None,
     ) -> list[UsageTotal]:
         """Rows of {account, resource, allocated, refunded, charged}, split further by user, month, day or hour (UTC).
 
@@ -58,6 +59,8 @@ class Sums:
         query = select(*keys, *sums).where(Bucket.cluster == cluster, _hours(Bucket.hour, start, end))
         if account is not None:
             query = query.where(Bucket.account == account)
+        if user is not None:
+            query = query.where(Bucket.user == user)
         async with self._database.read() as tx:
             rows = [tuple(row) for row in await tx.execute(query.group_by(*keys).order_by(*keys))]
         return _folded(rows, by)
