@@ -17,12 +17,12 @@ class DamagedFile(Exception):
     """A file of the state directory that is not what was written to it."""
 
 
-def replace(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
-    """Write a file so that readers, and a restart after a crash, see the old or the new one."""
+def replace(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o600, durable: bool = True) -> None:
+    """Write a file, in one piece or several, so that readers, and a restart after a crash, see the old or the new one."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
+        stream.writelines((data,) if isinstance(data, bytes) else data)
         if durable:
             stream.flush()
             os.fsync(stream.fileno())

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 LONGEST_REQUEST = 8192
 PATIENCE_SECONDS = 5.0
@@ -23,6 +23,12 @@ class Metrics:
         self.watermark = self._gauge("usage_watermark_seconds", "Second up to which use is complete, scheduler's clock.")
         self.cycle_seconds = self._gauge("cycle_seconds", "How long the last cycle took.")
         self.reachable = self._gauge("scheduler_reachable", "Whether the last cycle could read the scheduler.")
+        self.refused = Counter(
+            "bursar_agent_usage_slots_refused",
+            "Usage slots that the gateway refused, by reason; each version of a slot once.",
+            ["reason"],
+            registry=self.registry,
+        )
 
     def _gauge(self, name: str, words: str) -> Gauge:
         return Gauge(f"bursar_agent_{name}", words, registry=self.registry)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import uuid
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from bursar_agent.tokens import CallSigner
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
 from bursar_crds.reasons import Reason
-from bursar_domain.wire import Hello, Miss
+from bursar_domain.wire import Hello, Miss, Refused
 
 log = structlog.get_logger(__name__)
 LONG_POLL_SECONDS = 50
@@ -29,6 +30,7 @@ HEARTBEAT_SECONDS = 10.0
 CONFLICT = 409
 FENCED_PAUSE_SECONDS = 2.0
 READINESS_SECONDS = 300.0
+LOGGED_REFUSALS = 20  # of one page
 
 
 class Agent:
@@ -150,6 +152,7 @@ class Agent:
             raise GatewayRefused(f"{reply.reason}. Nothing is written until this session is let in", CONFLICT)
         self._fenced = False
         self.outbox.tell_all()
+        self.cycles.book.refusals.offer_again()
         self._greeted.set()
         self._wake.set()
         self._report.set()
@@ -175,6 +178,7 @@ class Agent:
         state = verify.accept(before, delta, self._settings.cluster, self._identity.fingerprint)
         self._store.save(state)
         self.state, self._fetch_all = state, False
+        self.cycles.book.refusals.offer_again()
         log.info("desired state", generation=state.generation, changed=len(delta.entries), accounts=len(state.entries))
         self._wake.set()
         if before is None or before.settings != state.settings:
@@ -260,8 +264,17 @@ class Agent:
     async def _send_usage(self) -> None:
         book = self.cycles.book
         for report, slots in usage_pages(book, self.session):
-            await self._gateway.usage(self._settings.cluster, report)
-            book.sent(slots, report.watermark)
+            receipt = await self._gateway.usage(self._settings.cluster, report)
+            news = book.sent(slots, report.watermark, rebuilt=report.rebuilt, refused=receipt.refused)
+            self._note_refused(news)
+
+    def _note_refused(self, news: Sequence[Refused]) -> None:
+        for item in news[:LOGGED_REFUSALS]:
+            log.warning("the gateway refuses a slot", account=item.account, hour=item.hour, reason=item.reason)
+        for item in news:
+            self.metrics.refused.labels(item.reason).inc()
+        if news:
+            log.warning("slots were refused; they are kept in refused.jsonl", slots=len(news))
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:

@@ -109,15 +109,24 @@ class Outbox:
 
 
 def usage_pages(book: UsageBook, session: str) -> Iterator[tuple[UsageReport, Sequence[SlotReport]]]:
-    """Unsent slots, oldest version first, in pages; the watermark goes with the last one."""
-    if not book.unsent and book.watermark == book.sent_watermark:
+    """Slots to send, oldest version first, in pages; the watermark, and the end of a rebuild, go with the last one."""
+    keys, complete, rebuilt = book.sendable, book.watermark, book.rebuilt
+    if not keys and complete == book.sent_watermark and rebuilt is None:
         return
-    keys = sorted(book.unsent, key=lambda key: (book.unsent[key].seq, key.hour, key.account))
-    pages, complete = list(_cut(book, keys)) or [[]], book.watermark
+    pages = list(_cut(book, keys)) or [[]]
     for number, page in enumerate(pages, 1):
-        watermark = complete if number == len(pages) else None
+        is_last = number == len(pages)
         slots = tuple(book.report(key) for key in page if key in book.unsent)
-        yield UsageReport(report_id=uuid.uuid4().hex, session=session, slots=slots, watermark=watermark), slots
+        yield (
+            UsageReport(
+                report_id=uuid.uuid4().hex,
+                session=session,
+                slots=slots,
+                watermark=complete if is_last else None,
+                rebuilt=rebuilt if is_last else None,
+            ),
+            slots,
+        )
 
 
 def _cut(book: UsageBook, keys: Sequence[SlotKey]) -> Iterator[list[SlotKey]]:
