@@ -49,7 +49,7 @@ def closed_windows(terms: Terms, watermark: int) -> list[int]:
     """Windows whose last slot is closed; the last one counts its grace after the end."""
     last = len(terms.windows) - 1
     ends = [terms.open_until if number == last else window.end for number, window in enumerate(terms.windows)]
-    return [number for number, end in enumerate(ends) if end + REOPEN_SECONDS <= watermark]
+    return [number for number, end in enumerate(ends) if is_closed((end - 1) // HOUR * HOUR, watermark)]
 
 
 def closings(subject: Subject, terms: Terms, books: AccountBooks, watermark: int, known: Collection[str]) -> list[Entry]:
