@@ -46,7 +46,8 @@ async def usage(
     rows = [row for name in names for row in await _rows(gateway, name, owners, span, by, user)]
     if form == "csv":
         return sheet(columns(by), rows, "usage")
-    body = {"items": rows, "asOf": await _as_of(gateway, names), **_edges(span)}
+    seen = {c["metadata"]["name"] for c in await visibility.clusters(gateway, caller)} | {row["cluster"] for row in rows}
+    body = {"items": rows, "asOf": await _as_of(gateway, seen.intersection(names)), **_edges(span)}
     return Response(orjson.dumps(body), media_type="application/json")
 
 
@@ -94,7 +95,7 @@ def _shown(cluster: str, owner: Obj, row: Obj) -> Obj:
 
 
 async def _as_of(gateway: Gateway, names: Iterable[str]) -> dict[str, str]:
-    marks = {name: await gateway.ledger.watermark(name) for name in names}
+    marks = {name: await gateway.ledger.watermark(name) for name in sorted(names)}
     return {name: instant(mark) for name, mark in marks.items() if mark is not None}
 
 

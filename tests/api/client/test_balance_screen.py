@@ -16,8 +16,8 @@ WIDTHS = (80, 60)
 
 def figures(name: str = "cpu", granted: int = 200_000, used: int = 142_000, **more: Any) -> Obj:
     """One resource of a row, by hours."""
-    base = {"carriedHours": 0, "adjustedHours": 0, "creditedHours": 0, "debtHours": 0, "committedHours": 12_000}
-    found = base | {"name": name, "grantedHours": granted, "usedHours": used, "burnPerDayHours": 2_130} | more
+    base: Obj = {"carriedHours": 0, "adjustedHours": 0, "creditedHours": 0, "debtHours": 0, "committedHours": 12_000}
+    found: Obj = base | {"name": name, "grantedHours": granted, "usedHours": used, "burnPerDayHours": 2_130} | more
     found["roomHours"] = granted + found["carriedHours"] + found["adjustedHours"] + found["creditedHours"] - found["debtHours"]
     found["availableHours"] = found["roomHours"] - used
     found["availableSeconds"] = found["availableHours"] * 3600
