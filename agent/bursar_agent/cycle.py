@@ -8,6 +8,7 @@ import structlog
 
 from bursar_agent import brake, grants, plan, states
 from bursar_agent.brake import Verdict
+from bursar_agent.grants import Charged, Grants
 from bursar_agent.journal import Journal
 from bursar_agent.memory import AccountMemory
 from bursar_agent.outbox import Cycle, Outbox
@@ -19,8 +20,7 @@ from bursar_agent.usagebook import UsageBook
 from bursar_agent.usagereader import DistrustedRead, UsageReader
 from bursar_agent.verify import DesiredState
 from bursar_crds.reasons import Reason
-from bursar_domain.balance import balance
-from bursar_domain.wire import Miss
+from bursar_domain.wire import AccountEntry, Miss
 
 log = structlog.get_logger(__name__)
 URGENT_SECONDS = 10.0
@@ -59,6 +59,9 @@ class Cycles:
         self._counted_to: int | None = None
         self._is_fresh = False
         self._unresolved: dict[tuple[str, str], float] = {}
+        self._laid_out: Mapping[str, AccountEntry] = {}
+        self._layouts: Mapping[str, Grants] = {}
+        self._charged: Mapping[str, Charged] = {}
 
     async def run(self, state: DesiredState, *, urgent: bool = False) -> bool:
         """One cycle; False where the scheduler could not be read and so nothing was written.
@@ -91,9 +94,11 @@ class Cycles:
         if not self._is_fresh:
             return
         ours = {*state.entries, *(name for name, view in observation.accounts.items() if view.owned)}
-        first = grants.earliest(state.entries)
-        first = observation.time if first is None else min(first, observation.time)
-        read = await self._reader.read(self.scheduler, lambda job: job.account in ours, first, observation.time)
+        starts = (first for grants_of in self.layouts(state).values() if (first := grants_of.first) is not None)
+        first = min(starts, default=observation.time)
+        read = await self._reader.read(
+            self.scheduler, lambda job: job.account in ours, min(first, observation.time), observation.time
+        )
         self._counted_at, self._counted_to = self.clocks.monotonic(), observation.time
         if read.bad_rows:
             log.warning("job records that can't be read were left out", rows=read.bad_rows)
@@ -103,11 +108,25 @@ class Cycles:
             return True
         if self.clocks.monotonic() - self._counted_at >= max(patience_seconds, self._settings.usage_interval_seconds):
             return True
-        since, now = self._counted_to, observation.time
-        first = grants.earliest(state.entries)
-        if first is not None and self.book.covered_from is not None and first < self.book.covered_from:
+        if self._samples.is_any_sparse(self.book.watermark, 2 * self._settings.cycle_interval_seconds):
             return True
-        return any(since < at <= now for entry in state.entries.values() for at in grants.boundaries(entry))
+        since, now = self._counted_to, observation.time
+        covered = self.book.covered_from
+        for laid_out in self.layouts(state).values():
+            first, cut = laid_out.first, laid_out.next_cut(since)
+            if (cut is not None and cut <= now) or (first is not None and covered is not None and first < covered):
+                return True
+        return False
+
+    def layouts(self, state: DesiredState) -> Mapping[str, Grants]:
+        """Every entry laid out; one that is the same as before costs nothing."""
+        if self._laid_out is not state.entries:
+            before, self._laid_out = self._layouts, state.entries
+            self._layouts = {
+                name: kept if (kept := before.get(name)) is not None and kept.entry is entry else grants.lay_out(entry)
+                for name, entry in state.entries.items()
+            }
+        return self._layouts
 
     # Plan
 
@@ -128,21 +147,31 @@ class Cycles:
             expired=state.is_expired(int(now)),
             skewed=self.is_skewed,
             fresh=self._is_fresh,
+            cycle_seconds=self._settings.cycle_interval_seconds,
         )
 
     def _figures(self, state: DesiredState, now: int) -> Mapping[str, Figures]:
         recent = self._reader.recent
-        found = {}
-        for name, entry in state.entries.items():
-            quarters = self.book.quarters(name, grants.boundaries(entry))
-            found[name] = Figures(
-                balance=balance(grants.grants_of(entry, now), quarters),
+        self._charged = {name: self._charge(name, laid_out, now) for name, laid_out in self.layouts(state).items()}
+        return {
+            name: Figures(
+                charged=charged,
                 after_observation=recent.after_observation.get(name, {}) if self._is_fresh else {},
                 after_watermark=recent.after_watermark.get(name, {}),
                 remaining=recent.remaining.get(name, {}) if self._is_fresh else {},
                 recent=recent.recent.get(name, {}) if self._is_fresh else {},
+                committed=recent.committed.get(name, {}),
+                rates=grants.rates(charged, now),
             )
-        return found
+            for name, charged in self._charged.items()
+        }
+
+    def _charge(self, name: str, laid_out: Grants, now: int) -> Charged:
+        """Folded anew only where the entry or the use is another than before."""
+        use, before = self.book.quarters(name, grants.boundaries(laid_out, now)), self._charged.get(name)
+        if before is not None and before.grants is laid_out and (before.use is use or before.use == use):
+            return before
+        return grants.charge(laid_out, use)
 
     def _still_unresolved(self) -> dict[str, frozenset[str]]:
         now = self.clocks.monotonic()

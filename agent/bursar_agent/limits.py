@@ -1,13 +1,14 @@
-"""Which limits one account gets: the ceiling over what is left, closed resources, walls of running remainders. Pure."""
+"""Which limits one account gets: the ceiling over what is left, closed resources, caps, walls of running remainders. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from bursar_agent.grants import Charged
 from bursar_agent.schedulers.base import AccountView, Reading
 from bursar_domain import ceiling
-from bursar_domain.balance import AccountBalance, Grant
 from bursar_domain.ceiling import UNLIMITED, Sample
+from bursar_domain.terms import Terms
 from bursar_domain.units import MINUTE, OPEN_UNLESS_LISTED, scale
 from bursar_domain.wire import ClusterSettings, TrackedResource
 
@@ -18,9 +19,11 @@ Amounts = Mapping[str, int]
 class Question:
     """One account; amounts are unit-seconds by resource.
 
-    ``written``: limits as last written, to tell drift; ``room`` and ``known_room``: what is granted now and what was granted
+    ``written``: limits as last written, to tell drift; ``room`` and ``known_room``: what entries give now and what they gave
     when the account was last proven (None: never); ``is_unproven``: we made it and never proved it;
-    ``fresh``: job records were read together with the observation.
+    ``fresh``: job records were read together with the observation. ``caps``: units in use at one time by resource, as a
+    threshold has it; ``known_caps``: by TRES, as last written (``in_doubt``: or not proven). ``widest_seconds``: samples that
+    lie further apart prove nothing, for a counter that was lost may have grown past what it was.
     """
 
     account: str
@@ -28,8 +31,8 @@ class Question:
     view: AccountView | None
     now: int
     watermark: int | None
-    active: Sequence[Grant]
-    balance: AccountBalance
+    active: Sequence[Terms]
+    charged: Charged
     after_observation: Amounts
     after_watermark: Amounts
     remaining: Amounts
@@ -42,13 +45,18 @@ class Question:
     force: bool
     fresh: bool
     expired: bool
+    caps: Amounts = field(default_factory=dict)
+    known_caps: Amounts = field(default_factory=dict)
+    in_doubt: bool = False
+    widest_seconds: float = float("inf")
 
 
 @dataclass(slots=True)
 class Answer:
     """What to write, by TRES; ``written`` are all limits as they will stand; ``lowered`` in words, for the brake.
 
-    ``withheld``: TRES whose raise waits until job records are complete again.
+    ``caps``: those in force afterwards; ``throttled``: TRES that get a cap or a lower one. ``withheld``: TRES whose raise
+    waits until job records are complete again.
     """
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -59,6 +67,8 @@ class Answer:
     reasons: list[str] = field(default_factory=list)
     drift: list[str] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
+    caps: dict[str, int] = field(default_factory=dict)
+    throttled: list[str] = field(default_factory=list)
 
 
 def decide(question: Question) -> Answer:
@@ -75,6 +85,7 @@ def _resource(question: Question, resource: TrackedResource, answer: Answer) -> 
     drift = _drift(question, name, seen)
     if drift:
         answer.drift.append(drift)
+    _write_concurrent(question, resource, seen, answer)
     if drift and question.settings.drift_limits != "Enforce" and not question.force:
         return
     target = _target(question, resource, seen, force=question.force or bool(drift))
@@ -85,7 +96,6 @@ def _resource(question: Question, resource: TrackedResource, answer: Answer) -> 
         return
     _write_limit(question, resource, seen, target, answer)
     _write_wall(question, name, seen, target, answer)
-    _write_concurrent(question, resource, seen, answer)
 
 
 def _drift(question: Question, name: str, seen: Reading) -> str:
@@ -135,14 +145,14 @@ def _may_stay(question: Question, name: str, seen: Reading, *, force: bool) -> b
 
 def _is_limited(question: Question, resource: str) -> bool:
     """Whether hours of it are counted or closed; cpu, memory and billing are open where an active allocation lists others."""
-    listed = {name for grant in question.active for name in grant.hours}
+    listed = {name for terms in question.active for name in terms.resources}
     if resource in listed or not listed:
         return True
     return not (resource in OPEN_UNLESS_LISTED or "billing" in listed)
 
 
 def _left(question: Question, resource: str) -> int:
-    return question.balance.left_at(question.now, question.active, resource)
+    return question.charged.left(question.now, resource, None if _is_current(question) else question.watermark)
 
 
 def _is_current(question: Question) -> bool:
@@ -150,20 +160,34 @@ def _is_current(question: Question) -> bool:
 
 
 def _behind(question: Question, resource: TrackedResource, left: int) -> int | None:
-    """What can be left at most where records end before the observation: what was left then, less the counter's growth."""
+    """What can be left at most where records end before the observation: the counter's growth counts in their place.
+
+    Growth beyond what is known is use that nobody saw yet. What grew before the last cut (a window that began, say) is put
+    down there, so that it burdens what runs now only as a debt does; a growth across the cut counts as younger.
+    """
     if _is_current(question) or question.watermark is None:
         return None
-    began = max((grant.start for grant in question.active), default=0)
+    name, watermark = resource.name, question.watermark
     samples = question.samples.get((question.account, resource.trackable), ())
-    growth = ceiling.growth(samples, max(question.watermark, began), resource.capacity)
-    return left + question.after_watermark.get(resource.name, 0) - MINUTE * growth
+    after = question.after_watermark.get(name, 0)
+    unseen = MINUTE * ceiling.growth(samples, watermark, resource.capacity) - after
+    cut = question.charged.grants.last_cut(question.now)
+    if cut is None or cut <= watermark or unseen <= 0:
+        return left - unseen
+    young = MINUTE * ceiling.growth(samples, cut, resource.capacity) - question.charged.since(cut, name)
+    young = max(0, min(young, unseen))
+    more = [(cut - 1, unseen - young), (cut, young)]
+    return question.charged.left_after(question.now, name, more, watermark)
 
 
 def _is_blind(question: Question, trackable: str) -> bool:
-    """Whether records are late and no counter was seen since they ended: nothing may be raised then."""
+    """Whether records are late and the counter was not watched closely since they ended: nothing may be raised then."""
+    if _is_current(question):
+        return False
     samples = question.samples.get((question.account, trackable), ())
-    is_seen = bool(samples) and question.watermark is not None and samples[0].at <= question.watermark
-    return not _is_current(question) and not is_seen
+    if question.watermark is None or not samples or samples[0].at > question.watermark:
+        return True
+    return ceiling.widest_gap(samples, question.watermark) > question.widest_seconds
 
 
 def _tightens(target: int, in_force: int | None) -> bool:
@@ -213,12 +237,31 @@ def _write_wall(question: Question, name: str, seen: Reading, target: int, answe
 
 
 def _write_concurrent(question: Question, resource: TrackedResource, seen: Reading, answer: Answer) -> None:
-    """What nothing lists and is not open by nature may not even run free jobs; undone where an allocation lists it again."""
-    if resource.name in OPEN_UNLESS_LISTED:
+    """Close what nothing lists and is not open by nature, for it may not even run free jobs; cap what is throttled."""
+    name, known = resource.trackable, question.known_caps.get(resource.trackable)
+    target = _concurrent(question, resource, seen)
+    in_force = UNLIMITED if seen.concurrent_limit is None else seen.concurrent_limit
+    is_foreign = in_force > 0 and in_force != known and not question.in_doubt
+    if is_foreign and (target == UNLIMITED or in_force <= target):
+        target = in_force  # somebody else's; we only take off what we put on
+    if target == in_force or (question.expired and not _tightens(target, seen.concurrent_limit)):
+        if in_force > 0 and not is_foreign:
+            answer.caps[name] = in_force
         return
-    is_listed = any(resource.name in grant.hours for grant in question.active)
-    is_closed = not is_listed and _is_limited(question, resource.name)
-    if is_closed and seen.concurrent_limit != 0:
-        answer.concurrent[resource.trackable] = 0
-    elif not is_closed and seen.concurrent_limit == 0 and not question.expired:
-        answer.concurrent[resource.trackable] = UNLIMITED
+    answer.concurrent[name] = target
+    if target > 0:
+        answer.caps[name] = target
+        answer.throttled += [name] if _tightens(target, seen.concurrent_limit) else []
+        answer.reasons.append(f"{question.account} {name}: at most {target} at one time")
+
+
+def _concurrent(question: Question, resource: TrackedResource, seen: Reading) -> int:
+    """Units that may be in use at one time; -1 for any number. A cap stays until it is a quarter off."""
+    is_listed = any(resource.name in terms.resources for terms in question.active)
+    if not is_listed and _is_limited(question, resource.name) and resource.name not in OPEN_UNLESS_LISTED:
+        return 0
+    cap, in_force = question.caps.get(resource.name), seen.concurrent_limit
+    if cap is None:
+        return UNLIMITED
+    is_near = in_force is not None and in_force > 0 and abs(cap - in_force) * 4 <= in_force
+    return in_force if is_near and in_force is not None else cap

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
-from bursar_agent import grants, limits, members, wall
-from bursar_agent.memory import AccountMemory
+from bursar_agent import enforcement, grants, limits, members, wall
+from bursar_agent.enforcement import Restriction
+from bursar_agent.grants import Charged
+from bursar_agent.memory import AccountMemory, Known
 from bursar_agent.schedulers.base import AccountChange, AccountView, Observation
 from bursar_crds import names
-from bursar_domain import thresholds
-from bursar_domain.balance import AccountBalance, Grant
 from bursar_domain.ceiling import Sample
-from bursar_domain.thresholds import Action
+from bursar_domain.projection import Rate
+from bursar_domain.terms import Terms
 from bursar_domain.wire import AccountEntry, ClusterSettings
 
 MARK = "bursar:"
@@ -23,14 +25,16 @@ class Figures:
 
     ``after_observation`` and ``after_watermark``: the part of the counted use that is younger than the observation, or than
     the watermark; ``remaining``: what the records of running jobs may still use; ``recent``: use that a slow counter may not
-    show yet.
+    show yet. ``committed``: what running jobs may still use, for thresholds; ``rates``: the run rate where one looks at it.
     """
 
-    balance: AccountBalance
+    charged: Charged
     after_observation: Amounts = field(default_factory=dict)
     after_watermark: Amounts = field(default_factory=dict)
     remaining: Amounts = field(default_factory=dict)
     recent: Amounts = field(default_factory=dict)
+    committed: Amounts = field(default_factory=dict)
+    rates: Mapping[str, Rate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Situation:
     ``expired``: the signed state is past its validity, only tightening is left. ``skewed``: our clock and the server's
     differ, so no period is decided. ``fresh``: job records were read in this cycle; where they were not, limits move only for
     a reason of their own. ``in_doubt``: accounts whose last write was never proven.
+    ``cycle_seconds``: how often counters are looked at; seen less often, they prove nothing where records are late.
     """
 
     settings: ClusterSettings
@@ -55,6 +60,7 @@ class Situation:
     expired: bool = False
     skewed: bool = False
     fresh: bool = True
+    cycle_seconds: float = float("inf")
 
     def digest(self, entry: AccountEntry) -> str:
         """The entry's digest, known from its verification or made now."""
@@ -68,7 +74,7 @@ class AccountPlan:
     account: str
     memory: AccountMemory
     change: AccountChange | None = None
-    action: Action = Action.NONE
+    restriction: Restriction = enforcement.FREE
     counted: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     drift: tuple[str, ...] = ()
@@ -89,6 +95,11 @@ class Plan:
         found = [plan.change for plan in self.accounts.values() if plan.change is not None]
         return [self.root, *found] if self.root else found
 
+    @property
+    def falling_back(self) -> list[str]:
+        """Accounts that are held because the scheduler has no QOS for a soft landing."""
+        return [name for name, plan in self.accounts.items() if plan.restriction.falls_back]
+
 
 def make(situation: Situation) -> Plan:
     """The plan for every entry."""
@@ -103,9 +114,10 @@ def _account(situation: Situation, entry: AccountEntry) -> AccountPlan:
     if problem := _problem(situation, entry, view):
         return AccountPlan(entry.account, memory, error=problem)
     if view is None and (entry.closed or situation.expired):
-        return AccountPlan(entry.account, memory if situation.expired else _remembered(situation, entry, memory, ()))
+        seen = memory if situation.expired else AccountMemory(entry.account, situation.digest(entry), members=entry.members)
+        return AccountPlan(entry.account, seen)
     state = _state(situation, entry, memory, view)
-    if situation.skewed and memory.entry_digest and memory.active != state.active_uids:
+    if situation.skewed and memory.entry_digest and memory.starts() != {uid: item.start for uid, item in state.windows.items()}:
         return AccountPlan(entry.account, memory, error="no period is decided while the clocks differ; mend the clock")
     return _planned(situation, entry, memory, state)
 
@@ -117,49 +129,44 @@ def _problem(situation: Situation, entry: AccountEntry, view: AccountView | None
     if view is not None and not view.owned:
         root = situation.settings.root_account
         return f"account {entry.account} is not ours (not below {root}, or without our mark); rename one of the two"
-    return "" if entry.account in situation.figures else "use was not read yet; nothing is written before it is"
+    if entry.account not in situation.figures:
+        return "use was not read yet; nothing is written before it is"
+    if name := situation.figures[entry.account].charged.grants.without_windows:
+        return f"allocation {name} comes without windows, from a control plane that is too old; its limits stay as they are"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """One account at the time of the observation."""
+    """One account at the time of the observation. ``dated``: its room moved, and only as was signed long before."""
 
     view: AccountView | None
-    active: Sequence[Grant]
-    active_uids: tuple[str, ...]
+    active: Sequence[Terms]
+    windows: Mapping[str, Known]
     room: Amounts
     dated: bool
     changed: bool
-    rules: Mapping[str, tuple[str, ...]]
-    action: Action
-    held: bool
+    restriction: Restriction
 
 
 def _state(situation: Situation, entry: AccountEntry, memory: AccountMemory, view: AccountView | None) -> _State:
-    now = situation.observation.time
-    active = [] if entry.closed else grants.active(grants.grants_of(entry, now), now)
-    uids, room = tuple(sorted(grant.uid for grant in active)), grants.room(active)
+    now, figures = situation.observation.time, situation.figures[entry.account]
+    laid_out = figures.charged.grants
+    active = laid_out.active(now)
+    windows = {item.uid: grants.known(item, now) for item in active}
+    room = grants.total(windows)
     same_entry = memory.entry_digest == situation.digest(entry)
-    moved = uids != memory.active or room != dict(memory.room)
-    rules, actions = _thresholds(situation.figures[entry.account].balance, entry, active, memory)
-    held = entry.closed or (bool(actions) and all(action is Action.HOLD for action in actions))
-    action = Action.BLOCK if entry.closed else max(actions, key=thresholds.LADDER.index, default=Action.NONE)
-    effective = Action.NOTIFY if action is Action.HOLD and not held else action
-    return _State(view, active, uids, room, same_entry and moved, moved, rules, effective, held)
-
-
-def _thresholds(
-    balance: AccountBalance, entry: AccountEntry, active: Sequence[Grant], memory: AccountMemory
-) -> tuple[dict[str, tuple[str, ...]], list[Action]]:
-    """Rules in force by uid, and the strongest action of each active allocation; an account stops when all of them do."""
-    by_uid = {allocation.uid: allocation for allocation in entry.allocations}
-    keys, actions = {}, []
-    for grant in active:
-        rules, account = grants.rules(by_uid[grant.uid]), balance.allocations[grant.uid]
-        now_in_force = thresholds.in_force(rules, account.booked(), account.granted, memory.rules.get(grant.uid, ()))
-        keys[grant.uid] = tuple(sorted(now_in_force))
-        actions.append(thresholds.strongest(rules, now_in_force))
-    return keys, actions
+    moved = memory.starts() != {uid: item.start for uid, item in windows.items()} or room != dict(memory.room)
+    is_rolled = bool(memory.windows) and not entry.closed and not grants.takes_away(laid_out, memory.windows, now)
+    restriction = enforcement.decide(
+        figures.charged,
+        memory,
+        now,
+        committed=figures.committed,
+        rates=figures.rates,
+        soft_land_qos=situation.observation.soft_land_qos,
+    )
+    return _State(view, active, windows, room, moved and (same_entry or is_rolled), moved, restriction)
 
 
 def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, state: _State) -> AccountPlan:
@@ -172,7 +179,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         now=situation.observation.time,
         watermark=situation.watermark,
         active=state.active,
-        balance=situation.figures[entry.account].balance,
+        charged=situation.figures[entry.account].charged,
         after_observation=situation.figures[entry.account].after_observation,
         after_watermark=situation.figures[entry.account].after_watermark,
         remaining=situation.figures[entry.account].remaining,
@@ -185,10 +192,14 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         force=state.changed or doubtful,
         fresh=situation.fresh,
         expired=situation.expired,
+        caps=state.restriction.caps,
+        known_caps=memory.caps,
+        in_doubt=doubtful,
+        widest_seconds=2 * situation.cycle_seconds,
     )
     answer = limits.decide(question)
     roster = members.decide(situation, entry, memory, state.view)
-    held = _held(situation, state)
+    switches = _switches(situation, state, memory, doubtful=doubtful)
     change = AccountChange(
         account=entry.account,
         create=state.view is None,
@@ -197,56 +208,87 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         limits=answer.limits,
         run_minutes=answer.run_minutes,
         concurrent=answer.concurrent,
-        held=held,
+        held=switches.held,
+        blocked=switches.blocked,
+        qos=switches.qos,
         add_members=roster.add,
         remove_members=roster.remove,
     )
     is_new = memory.entry_digest != situation.digest(entry) and not is_unproven
-    counted = _counted(entry, state, answer, held, roster.remove, is_new=is_new)
-    kept = _remembered(situation, entry, memory, state.active_uids, state, answer.written)
-    is_needed = bool(change.create or change.limits or change.run_minutes or change.concurrent or held is not None) or bool(
-        roster.add | roster.remove
-    )
+    counted = _counted(entry, state, answer, switches, roster.remove, is_new=is_new)
+    kept = _remembered(situation, entry, memory, state, answer, switches)
     return AccountPlan(
         account=entry.account,
         memory=kept,
-        change=change if is_needed else None,
-        action=state.action,
+        change=change if change != AccountChange(entry.account) else None,
+        restriction=state.restriction,
         counted=counted,
-        reasons=(*answer.reasons, *roster.reasons),
-        drift=(*answer.drift, *roster.drift),
+        reasons=(*answer.reasons, *switches.reasons, *roster.reasons),
+        drift=(*answer.drift, *switches.drift, *roster.drift),
         error=roster.error,
         withheld=tuple(answer.withheld),
     )
 
 
-def _held(situation: Situation, state: _State) -> bool | None:
-    """What to write of GrpJobs=0, or None."""
-    is_held = state.view.held if state.view else False
-    if is_held == state.held or (situation.expired and not state.held):
-        return None
-    return state.held
+@dataclass(slots=True)
+class _Switches:
+    """GrpJobs=0, GrpSubmitJobs=0 and the only QOS: what to write (None leaves it), and what will have been written."""
+
+    held: bool | None = None
+    blocked: bool | None = None
+    qos: str | None = None
+    known: dict[str, Any] = field(default_factory=dict)
+    tightened: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
+
+
+_SWITCHES: Final = (("held", "hold", "let go"), ("blocked", "block", "unblock"), ("qos", "soft-land", "take off"))
+
+
+def _switches(situation: Situation, state: _State, memory: AccountMemory, *, doubtful: bool) -> _Switches:
+    """Set what the ladder asks for and undo it as soon as it no longer does. Past its validity a state undoes nothing."""
+    found = _Switches()
+    view = state.view or AccountView(memory.account, owned=True)
+    for name, do, undo in _SWITCHES:
+        target, seen, written = getattr(state.restriction, name), getattr(view, name), getattr(memory, name)
+        found.known[name] = seen
+        if state.view is not None and memory.entry_digest and not doubtful and seen != written:
+            found.drift.append(f"{memory.account}: {name} is {seen or 'no'}, was set to {written or 'no'}")
+            if situation.settings.drift_limits != "Enforce" and target == written:
+                found.known[name] = written
+                continue
+        if target == seen or (situation.expired and not target):
+            continue
+        setattr(found, name, target)
+        found.known[name] = target
+        found.reasons.append(
+            f"{memory.account}: {do if target else undo}" + (f" ({target})" if isinstance(target, str) else "")
+        )
+        found.tightened += [f"{do} {memory.account}"] if target else []
+    return found
 
 
 def _counted(
     entry: AccountEntry,
     state: _State,
     answer: limits.Answer,
-    held: bool | None,
+    switches: _Switches,
     removed: frozenset[str],
     *,
     is_new: bool,
 ) -> tuple[str, ...]:
-    """What takes something away and was not dated by a signature: lowered limits, holds that nothing explains, removals.
+    """What takes something away and was not dated by a signature: lowered limits, removals, restrictions nothing explains.
 
-    A hold counts only if the entry changed or the limit falls too: otherwise the scheduler's own counter agrees that the
-    hours are used.
+    A restriction counts only if the entry changed or the limit falls too: otherwise the scheduler's own counter agrees that
+    the hours are used.
     """
     if state.view is None or state.dated:
         return ()
     found = list(answer.lowered)
-    if held and (is_new or answer.lowered):
-        found.append(f"{'block' if entry.closed else 'hold'} {entry.account}")
+    if is_new or answer.lowered:
+        found += switches.tightened
+        found += [f"throttle {entry.account}"] if answer.throttled else []
     found += [f"remove {user} from {entry.account}" for user in sorted(removed)]
     return tuple(found)
 
@@ -255,18 +297,19 @@ def _remembered(
     situation: Situation,
     entry: AccountEntry,
     memory: AccountMemory,
-    active: tuple[str, ...],
-    state: _State | None = None,
-    written: Amounts | None = None,
+    state: _State,
+    answer: limits.Answer,
+    switches: _Switches,
 ) -> AccountMemory:
     """What will be remembered once the change is proven."""
     return AccountMemory(
         account=entry.account,
         entry_digest=memory.entry_digest if situation.expired else situation.digest(entry),
-        active=active,
-        room=dict(state.room) if state else {},
-        rules=dict(state.rules) if state else {},
-        limits={**memory.limits, **(written or {})},
+        windows=state.windows,
+        room=state.room,
+        rules=state.restriction.rules,
+        limits={**memory.limits, **answer.written},
+        caps=answer.caps,
         members=entry.members if not situation.expired else memory.members,
-        held=state.held if state else False,
+        **switches.known,
     )

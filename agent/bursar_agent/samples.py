@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from bursar_agent.schedulers.base import Observation, Reading
+from bursar_domain import ceiling
 from bursar_domain.ceiling import Sample
 from bursar_domain.wire import TrackedResource
 
@@ -32,6 +33,12 @@ class Samples:
     def is_any_lost(self) -> bool:
         """Whether a counter is lower than it was at the observation before."""
         return any(len(kept) > 1 and kept[-1].minutes < kept[-2].minutes for kept in self.series.values())
+
+    def is_any_sparse(self, watermark: int | None, seconds: float) -> bool:
+        """Whether a counter was not looked at often enough since the watermark to prove anything."""
+        if watermark is None:
+            return True
+        return any(ceiling.widest_gap(kept[-2:], watermark) > seconds for kept in self.series.values())
 
     def forget_before(self, watermark: int) -> None:
         """Keep the last sample at or before the watermark, and everything after it."""

@@ -61,7 +61,9 @@ def _state(
     return AccountState(
         account=plan.account,
         state=_word(settings, plan, outcome, brake, error),
-        enforcement=str(plan.action),
+        enforcement=str(plan.restriction.action),
+        actions={uid: str(action) for uid, action in plan.restriction.actions.items()},
+        rules=dict(plan.restriction.rules),
         limits=_limits(settings, view, plan, outcome),
         committed=dict(committed),
         drift=plan.drift,

@@ -60,6 +60,12 @@ def growth(samples: Sequence[Sample], since: int, capacity: int) -> int:
     return total
 
 
+def widest_gap(samples: Sequence[Sample], since: int) -> int:
+    """The longest pause between two samples from the last one at or before ``since`` on."""
+    first = max((i for i, sample in enumerate(samples) if sample.at <= since), default=0)
+    return max((after.at - before.at for before, after in zip(samples[first:], samples[first + 1 :], strict=False)), default=0)
+
+
 def lag(running_minutes: int, running_records_seconds: int, recent_use_seconds: int) -> int:
     """Unit-seconds of use that the running remainder shows and the counter does not yet; never above the recent use."""
     return max(0, min(MINUTE * running_minutes - running_records_seconds, recent_use_seconds))

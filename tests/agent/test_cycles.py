@@ -35,6 +35,7 @@ class Site:
                 "state_directory": directory,
                 "scheduler": "simulator",
                 "usage_interval_seconds": 0.05,
+                "cycle_interval_seconds": 3600,
             }
         )
         own = SimulatorSettings.model_validate({"ends_at": START} | simulator)

@@ -7,9 +7,20 @@ import pytest
 from bursar_agent.brake import Engaged
 from bursar_agent.files import DamagedFile, StateInUse, locked
 from bursar_agent.journal import Journal
-from bursar_agent.memory import AccountMemory
+from bursar_agent.memory import AccountMemory, Known
 
-FIRST = AccountMemory("a", "d1", ("x",), {"cpu": 5}, {"x": ("Hold@95",)}, {"cpu": 7}, ("ann",), True)
+FIRST = AccountMemory(
+    account="a",
+    entry_digest="d1",
+    windows={"x": Known(900, 1800, 2700, {"cpu": 5})},
+    room={"cpu": 5},
+    rules={"x": ("Hold@Used95",)},
+    limits={"cpu": 7},
+    caps={"cpu": 3},
+    members=("ann",),
+    held=True,
+    qos="soft",
+)
 SECOND = AccountMemory("b", "d2")
 
 
@@ -90,3 +101,18 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+def test_what_an_older_agent_wrote_is_read() -> None:
+    old = {
+        "account": "a",
+        "entry_digest": "d1",
+        "active": ["x"],
+        "room": {"cpu": 5},
+        "rules": {"x": ["Hold@95"]},
+        "limits": {"cpu": 7},
+        "members": ["ann"],
+        "held": True,
+    }
+    expect = AccountMemory("a", "d1", {}, {"cpu": 5}, {"x": ("Hold@Used95",)}, {"cpu": 7}, members=("ann",), held=True)
+    assert AccountMemory.load(old) == expect

@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ async def test_away_and_back(tmp_path: Path) -> None:
     (tmp_path / "gateway").mkdir()
     (tmp_path / "agent").mkdir(mode=0o700)
     async with running_stack(tmp_path / "gateway") as stack:
-        settings = agent_settings(stack, "away", tmp_path / "agent", {})
+        yesterday = int(time.time()) - 24 * HOUR  # use of the future is refused
+        settings = agent_settings(stack, "away", tmp_path / "agent", {"ends_at": yesterday})
         await stack.publish(cluster_settings("away"), {"aa": account("aa", allocation("x", 10), members=("ann",))})
         await enrol(stack, settings)
         async with running_agent(settings) as (_, scheduler):

@@ -5,14 +5,13 @@ from typing import Any
 import pytest
 
 from bursar_agent import grants, plan
-from bursar_agent.memory import AccountMemory
+from bursar_agent.memory import AccountMemory, Known
 from bursar_agent.plan import Figures, Situation
 from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, Reading
-from bursar_domain.balance import balance
 from bursar_domain.ceiling import Sample
-from bursar_domain.thresholds import Action
-from bursar_domain.wire import AccountEntry, ClusterSettings, ThresholdEntry, TrackedResource, Transition
-from bursar_testing.agents import account, allocation, cluster_settings, hold_at
+from bursar_domain.ladder import Action
+from bursar_domain.wire import AccountEntry, ClusterSettings, ThresholdEntry, TrackedResource
+from bursar_testing.agents import account, allocation, cluster_settings, hold_at, step_at, window
 
 NOW = 1_000_000_800
 HOUR = 3600
@@ -41,7 +40,7 @@ def situation(
 ) -> Situation:
     """One account; ``used_hours`` of cpu were used an hour ago."""
     quarters = {name: [(NOW - HOUR, hours * HOUR)] for name, hours in (use or {"cpu": used_hours}).items() if hours}
-    figures = Figures(balance(grants.grants_of(entry, NOW), quarters))
+    figures = Figures(grants.charge(grants.lay_out(entry), quarters))
     views = {seen.account: seen} if seen else {}
     given: dict[str, Any] = {
         "settings": settings or cluster_settings("c"),
@@ -66,12 +65,11 @@ def change(given: Situation) -> AccountChange:
 
 def remembered(entry: AccountEntry, **fields: Any) -> dict[str, AccountMemory]:
     """What is remembered after this entry was carried out."""
-    active = grants.active(grants.grants_of(entry, NOW), NOW)
-    uids = tuple(sorted(grant.uid for grant in active))
+    windows = {terms.uid: grants.known(terms, NOW) for terms in grants.lay_out(entry).active(NOW)}
     given: dict[str, Any] = {
         "entry_digest": entry.digest(),
-        "active": uids,
-        "room": grants.room(active),
+        "windows": windows,
+        "room": grants.total(windows),
         "members": entry.members,
     }
     return {entry.account: AccountMemory(entry.account, **(given | fields))}
@@ -147,8 +145,8 @@ def test_what_no_active_allocation_lists_is_open_or_closed_by_its_nature() -> No
     [
         (94, (), None, Action.NONE),
         (95, (), True, Action.HOLD),
-        (92, ("Hold@95",), True, Action.HOLD),
-        (89, ("Hold@95",), None, Action.NONE),
+        (92, ("Hold@Used95",), True, Action.HOLD),
+        (89, ("Hold@Used95",), None, Action.NONE),
     ],
     ids=["below", "reached", "inside the hysteresis", "cleared"],
 )
@@ -156,7 +154,7 @@ def test_a_threshold_holds_and_lets_go(used: int, before: tuple[str, ...], held:
     entry = account("aa", allocation("x", 100, thresholds=(hold_at(95, 90),)))
     seen = view(readings={"cpu": Reading(limit=6_000, run_minutes_limit=None, counter=used * 60)})
     found = one(situation(entry, seen, used_hours=used, memories=remembered(entry, rules={"x": before} if before else {})))
-    assert found.action is action
+    assert found.restriction.action is action
     assert (found.change.held if found.change else None) is held
     is_held = one(
         situation(
@@ -174,16 +172,17 @@ def test_an_account_is_held_only_when_all_its_allocations_are() -> None:
         allocation(uid, 100, end=end, thresholds=(hold_at(100),)) for uid, end in (("x", NOW + 9), ("y", NOW + 99))
     )
     found = one(situation(account("aa", first, second), view(), used_hours=100))
-    assert found.action is Action.NOTIFY
+    assert found.restriction.action is Action.NONE
+    assert found.restriction.actions == {"x": Action.HOLD, "y": Action.NONE}
     assert found.change is not None
     assert found.change.held is None
-    assert one(situation(account("aa", first, second), view(), used_hours=200)).action is Action.HOLD
+    assert one(situation(account("aa", first, second), view(), used_hours=200)).restriction.action is Action.HOLD
 
 
 def test_notify_changes_nothing_and_is_reported() -> None:
     entry = account("aa", allocation("x", 100, thresholds=(ThresholdEntry(percent=75, action="Notify"),)))
     found = one(situation(entry, view(), used_hours=80))
-    assert found.action is Action.NOTIFY
+    assert found.restriction.action is Action.NOTIFY
     assert found.change is not None
     assert found.change.held is None
 
@@ -191,7 +190,7 @@ def test_notify_changes_nothing_and_is_reported() -> None:
 def test_a_closed_account_is_blocked_and_keeps_its_members() -> None:
     seen = view(readings={"cpu": Reading(limit=6_000, counter=60)}, members=frozenset({"ann"}))
     found = one(situation(account("aa", closed=True), seen))
-    assert found.action is Action.BLOCK
+    assert found.restriction.action is Action.BLOCK
     assert found.change is not None
     assert (found.change.held, found.change.limits, found.change.remove_members) == (True, {"cpu": 60}, frozenset())
     assert one(situation(account("aa", closed=True), None)).change is None
@@ -259,7 +258,7 @@ def test_an_expired_state_only_tightens() -> None:
 
 def test_no_period_is_decided_while_the_clocks_differ() -> None:
     entry = account("aa", allocation("x", 1000, start=NOW - 900))
-    known = remembered(entry, active=(), room={})
+    known = remembered(entry, windows={}, room={})
     found = one(situation(entry, view(), memories=known, skewed=True))
     assert found.change is None
     assert "clock" in found.error
@@ -279,15 +278,12 @@ def test_late_records_never_raise_by_more_than_the_counter_proves() -> None:
     assert one(situation(entry, low, used_hours=400)).withheld == ()
 
 
-def test_dated_transitions_act_when_their_time_has_come() -> None:
-    raised = Transition(at=NOW - 10, granted={"cpu": 50})
-    later = Transition(at=NOW + 10, granted={"cpu": 90})
-    entry = account("aa", allocation("x", 10, transitions=(raised, later)))
+def test_dated_steps_act_when_their_time_has_come() -> None:
+    steps = window(0, NOW + HOUR, {"cpu": 10}, step_at(NOW - 10, {"cpu": 50}), step_at(NOW + 10, {"cpu": 90}))
+    entry = account("aa", allocation("x", 90, windows=(steps,), end=NOW + HOUR))
     assert change(situation(entry, view())).limits == {"cpu": 3_000}
-    ended = account("aa", allocation("x", 10, transitions=(Transition(at=NOW, granted={}),)))
-    assert change(situation(ended, view())).limits == {"cpu": 1}
-    deleted = account("aa", allocation("x", 0, transitions=(raised,)))
-    assert change(situation(deleted, view())).limits == {"cpu": 1}
+    deleted = window(0, NOW + HOUR, {"cpu": 50}, step_at(NOW - 10, {"cpu": 0}))
+    assert change(situation(account("aa", allocation("x", 0, windows=(deleted,))), view())).limits == {"cpu": 1}
 
 
 def test_what_the_brake_counts() -> None:
@@ -299,7 +295,8 @@ def test_what_the_brake_counts() -> None:
     fell = {("aa", "cpu"): [Sample(NOW - 60, 50_000), Sample(NOW, 0)]}
     assert one(situation(entry, high, samples=fell)).counted == ()
     dated = account("aa", allocation("x", 1000, end=NOW))
-    before = {"aa": AccountMemory("aa", dated.digest(), ("x",), {"cpu": 1000 * HOUR}, limits={"cpu": 60_000})}
+    ran = {"x": Known(0, NOW, NOW, {"cpu": 1000 * HOUR})}
+    before = {"aa": AccountMemory("aa", dated.digest(), ran, {"cpu": 1000 * HOUR}, limits={"cpu": 60_000})}
     ends = one(situation(dated, view(readings={"cpu": Reading(limit=60_000)}), memories=before))
     assert ends.change is not None
     assert ends.counted == ()
@@ -313,13 +310,14 @@ def test_a_counter_that_is_behind_by_what_just_ran_takes_nothing_away() -> None:
     entry = account("aa", allocation("x", 20))
     seen = view(readings={"cpu": Reading(limit=1_200, run_minutes_limit=1_200, counter=0)})
     quarters = {"cpu": [(NOW - HOUR, 14 * 60)]}
-    behind = Figures(balance(grants.grants_of(entry, NOW), quarters), recent={"cpu": 14 * 60})
+    behind = Figures(grants.charge(grants.lay_out(entry), quarters), recent={"cpu": 14 * 60})
     given = situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures={"aa": behind})
     found = one(given)
     assert found.change is not None
     assert found.change.limits == {"cpu": 1_186}
     assert found.counted == ()
-    much = Figures(balance(grants.grants_of(entry, NOW), {"cpu": [(NOW - HOUR, 10 * HOUR)]}), recent={"cpu": 14 * 60})
+    ten_hours = grants.charge(grants.lay_out(entry), {"cpu": [(NOW - HOUR, 10 * HOUR)]})
+    much = Figures(ten_hours, recent={"cpu": 14 * 60})
     doubled = one(situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures={"aa": much}))
     assert doubled.counted == ("lower aa cpu from 1200 to 600",)
 
@@ -354,7 +352,7 @@ def test_a_hold_that_the_counter_agrees_with_does_not_count() -> None:
 def test_the_wall_is_not_moved_by_rounding() -> None:
     names = ("aa", "bb", "cc")
     entries = {name: account(name, allocation(name, 100)) for name in names}
-    figures = {name: Figures(balance(grants.grants_of(entries[name], NOW), {})) for name in names}
+    figures = {name: Figures(grants.charge(grants.lay_out(entries[name]), {})) for name in names}
     views = {name: view(name, {"cpu": Reading(limit=6_000, run_minutes_limit=6_000)}) for name in names}
     root = view("bursar", {"cpu": Reading(limit=5)}, parent="root")
     made = plan.make(Situation(cluster_settings("c"), entries, Observation(NOW, views, root), figures, watermark=NOW))

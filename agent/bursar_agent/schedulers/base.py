@@ -122,8 +122,8 @@ class AccountChange:
     before the rest). Limits are TRES-minutes, -1 takes a limit off. `concurrent` (GrpTRES, units in use at one time; -1 takes
     it off) closes what no allocation lists (0) and carries the cap of Throttle. `held`: GrpJobs=0 (queue kept, running jobs
     finish) or back to unlimited. `blocked`: GrpSubmitJobs=0 (nothing may be handed in) or back to unlimited. `qos`: the only
-    QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before. In limit mode QOS `qoses` are the
-    ceilings of its allocations, and `qos_list` which of them its jobs may have, the default first.
+    QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before. In limit mode QOS `qoses` are
+    the ceilings of its allocations, and `qos_list` which of them its jobs may have, the default first.
     """
 
     account: str

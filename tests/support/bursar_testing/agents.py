@@ -11,7 +11,16 @@ from bursar_agent.client import Gateway
 from bursar_agent.loop import Agent
 from bursar_agent.schedulers.simulator import SimulatedScheduler
 from bursar_agent.settings import AgentSettings
-from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings, ThresholdEntry, TrackedResource
+from bursar_domain.units import seconds_from_hours
+from bursar_domain.wire import (
+    AccountEntry,
+    AllocationEntry,
+    ClusterSettings,
+    StepEntry,
+    ThresholdEntry,
+    TrackedResource,
+    WindowEntry,
+)
 from bursar_testing.agentstack import Stack
 from bursar_testing.waiting import BOUND_SECONDS
 
@@ -27,19 +36,37 @@ def cluster_settings(cluster: str, **fields: Any) -> ClusterSettings:
 
 
 def allocation(uid: str, hours: int, revision: int = 1, **fields: Any) -> AllocationEntry:
-    """An allocation of cpu hours that is always active unless told."""
-    return AllocationEntry(
-        **{
-            "uid": uid,
-            "namespace": "project-x",
-            "name": uid,
-            "grant_revision": revision,
-            "granted": {"cpu": hours},
-            "start": LONG_AGO,
-            "end": FAR_AHEAD,
-        }
-        | fields
-    )
+    """An allocation of cpu hours that is always active unless told, with all of them in one window unless told."""
+    given: dict[str, Any] = {
+        "uid": uid,
+        "namespace": "project-x",
+        "name": uid,
+        "grant_revision": revision,
+        "granted": {"cpu": hours},
+        "start": LONG_AGO,
+        "end": FAR_AHEAD,
+    } | fields
+    plain = window(given["start"], given["end"], given["granted"])
+    return AllocationEntry(**({"windows": (plain,), "open_until": given["end"]} | given))
+
+
+def window(start: int, end: int, *steps: Mapping[str, int] | StepEntry) -> WindowEntry:
+    """A window; a step that is given as hours by resource acts from its start."""
+    return WindowEntry(start=start, end=end, steps=tuple(_step(start, step) for step in steps))
+
+
+def _step(start: int, step: Mapping[str, int] | StepEntry) -> StepEntry:
+    return step if isinstance(step, StepEntry) else step_at(start, step)
+
+
+def step_at(at: int, hours: Mapping[str, int], **more: Mapping[str, int]) -> StepEntry:
+    """What a window has from ``at`` on; ``carried`` and ``adjusted`` in hours, too."""
+    amounts = {kind: _seconds(amounts) for kind, amounts in more.items()}
+    return StepEntry.model_validate({"at": at, "granted": _seconds(hours), **amounts})
+
+
+def _seconds(hours: Mapping[str, int]) -> dict[str, int]:
+    return {name: seconds_from_hours(name, amount) for name, amount in hours.items()}
 
 
 def account(name: str, *allocations: AllocationEntry, members: tuple[str, ...] = (), closed: bool = False) -> AccountEntry:

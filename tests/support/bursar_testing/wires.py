@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from bursar_domain.buckets import Amounts, RowKey, SlotKey
 from bursar_domain.keys import Signer
+from bursar_domain.units import seconds_from_hours
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
@@ -15,9 +16,11 @@ from bursar_domain.wire import (
     RebuiltRange,
     SlotReport,
     StatusReport,
+    StepEntry,
     TrackedResource,
     UsageReport,
     UsageRow,
+    WindowEntry,
 )
 from bursar_ledger import Ledger
 
@@ -59,9 +62,20 @@ def settings(cluster: str = "alpha", capacity: int = 64) -> ClusterSettings:
 
 
 def allocation(uid: str, revision: int = 1, hours: int | Mapping[str, int] = 100) -> AllocationEntry:
-    """An allocation that never ends."""
+    """An allocation that never ends, with all its hours in one window."""
     granted = {"cpu": hours} if isinstance(hours, int) else dict(hours)
-    return AllocationEntry(uid=uid, namespace="project-p", name=uid, grant_revision=revision, granted=granted, start=0, end=END)
+    seconds = {name: seconds_from_hours(name, amount) for name, amount in granted.items()}
+    return AllocationEntry(
+        uid=uid,
+        namespace="project-p",
+        name=uid,
+        grant_revision=revision,
+        granted=granted,
+        start=0,
+        end=END,
+        windows=(WindowEntry(start=0, end=END, steps=(StepEntry(at=0, granted=seconds),)),),
+        open_until=END,
+    )
 
 
 def entry(
