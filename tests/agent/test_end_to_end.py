@@ -1,6 +1,7 @@
 """Enrol, desired, enforced on the simulator, use booked: over a real gateway and a real ledger."""
 
 import gzip
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bursar_testing.waiting import eventually
 EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
 LOG, USERS = EXAMPLES / "data" / "nasa-ipsc-1993.swf.gz", EXAMPLES / "users.csv"
 GENEROUS, SCARCE = 100_000, 7_000
+LAST_YEAR = int(time.time()) - 365 * 24 * 3600  # what waits runs after the end of the log, and use of the future is refused
 
 
 def expected() -> Counter[str]:
@@ -49,7 +51,7 @@ async def test_a_whole_log_is_enforced_and_booked_to_the_second(stack: Stack, tm
     """The exhausted account's next job waits, a top-up lets it start, and in the end the ledger equals the log."""
     cluster = cluster_settings("ipsc")
     await stack.publish(cluster, entries({"combustion": SCARCE}))
-    simulator = {"log": str(LOG), "users_table": str(USERS), "speed": 0, "step_seconds": 400_000}
+    simulator = {"log": str(LOG), "users_table": str(USERS), "speed": 0, "step_seconds": 400_000, "ends_at": LAST_YEAR}
     settings = agent_settings(stack, "ipsc", tmp_path, simulator)
     await enrol(stack, settings)
     async with running_agent(settings) as (_, scheduler):
@@ -78,7 +80,7 @@ async def test_a_restart_loses_nothing_and_changes_nothing(stack: Stack, tmp_pat
     """Books, limits and the simulated machine are the same after a restart in the middle."""
     cluster = cluster_settings("again")
     await stack.publish(cluster, entries({}))
-    simulator = {"log": str(LOG), "users_table": str(USERS), "speed": 0, "step_seconds": 400_000}
+    simulator = {"log": str(LOG), "users_table": str(USERS), "speed": 0, "step_seconds": 400_000, "ends_at": LAST_YEAR}
     settings = agent_settings(stack, "again", tmp_path, simulator)
     await enrol(stack, settings)
     jobs = sum(1 for _ in swf.read(LOG, swf.Log()))
