@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -44,8 +45,8 @@ class Paper:
         return text if len(text) <= width else text[: max(0, width - 1)] + mark
 
     def safe(self, text: str) -> str:
-        """Nothing that moves the cursor, and ASCII where nothing else may be shown."""
-        printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+        """Letters that take one cell each: nothing that moves the cursor, and ASCII where nothing else may be shown."""
+        printable = "".join(letter if letter.isprintable() and cell_len(letter) == 1 else "?" for letter in text)
         return printable.encode("ascii", "replace").decode() if self.plain else printable
 
     def flow(self, head: str | Text, parts: Iterable[str | Text], indent: int) -> Iterator[Text]:
