@@ -16,6 +16,8 @@ from bursar_agent.files import append_durably, read_lines, replace
 from bursar_domain.buckets import Amounts, Quarters, RowKey, SlotKey
 
 Rows = Mapping[RowKey, Amounts]
+RawSlot = tuple[str, int, int, list[list[Any]]]
+"""A slot in the file: account, hour, seq, then per row user, resource and the eight amounts."""
 COMPACT_BYTES = 16 * 1024 * 1024
 COMPACT_RATIO = 3
 SLOTS_PER_LINE = 500
@@ -102,21 +104,27 @@ class UsageFile:
         is_newest: Callable[[SlotKey, int], bool],
     ) -> None:
         """Keep the newest version of each slot, which ``is_newest`` knows by its read."""
-        sent = self._newest(lambda key, seq: key not in unsent and is_newest(key, seq))
-        pieces = (ReadLine(head, piece, kept=True) for piece in _pieces(sent))
-        last = (ReadLine(head, unsent.items()), SentLine((), sent_watermark))
-        replace(self.path, (orjson.dumps(_dump(line)) + b"\n" for lines in (pieces, last) for line in lines))
+        slots = self._raw(lambda key, seq: key not in unsent and is_newest(key, seq))
+        kept = (_head("kept", head, piece) for piece in _pieces(slots))
+        last = (_dump(ReadLine(head, unsent.items())), _dump(SentLine((), sent_watermark)))
+        replace(self.path, (orjson.dumps(line) + b"\n" for lines in (kept, last) for line in lines))
         self.note_size()
 
-    def _newest(self, is_wanted: Callable[[SlotKey, int], bool]) -> Iterator[tuple[SlotKey, Version]]:
-        for line in self.lines():
-            if isinstance(line, ReadLine):
-                yield from ((key, version) for key, version in line.slots if is_wanted(key, version.seq))
+    def _raw(self, is_wanted: Callable[[SlotKey, int], bool]) -> Iterator[RawSlot]:
+        """Slots as they stand in the file."""
+        for line in read_lines(self.path):
+            if line["kind"] != "sent":
+                yield from (slot for slot in _slots(line) if is_wanted(SlotKey(slot[0], slot[1]), slot[2]))
 
 
-def _pieces(slots: Iterator[tuple[SlotKey, Version]]) -> Iterator[list[tuple[SlotKey, Version]]]:
+def _pieces(slots: Iterator[RawSlot]) -> Iterator[list[RawSlot]]:
     while piece := list(islice(slots, SLOTS_PER_LINE)):
         yield piece
+
+
+def _slots(line: Mapping[str, Any]) -> Sequence[RawSlot]:
+    found: Sequence[RawSlot] = line["slots"]
+    return found
 
 
 def _dump(line: Line) -> dict[str, object]:
@@ -127,27 +135,30 @@ def _dump(line: Line) -> dict[str, object]:
             "watermark": line.watermark,
             "rebuilt": line.rebuilt,
         }
-    head = line.head
+    kind = "kept" if line.kept else "read"
+    return _head(kind, line.head, [_dump_slot(key, version) for key, version in line.slots])
+
+
+def _head(kind: str, head: Head, slots: Sequence[RawSlot]) -> dict[str, object]:
     return {
-        "kind": "kept" if line.kept else "read",
+        "kind": kind,
         "epoch": head.epoch,
         "seq": head.seq,
         "watermark": head.watermark,
         "from": head.covered_from,
         "rebuild": head.rebuild_from,
-        "slots": [_dump_slot(key, version) for key, version in line.slots],
+        "slots": slots,
     }
 
 
-def _dump_slot(key: SlotKey, version: Version) -> list[object]:
-    """A slot in the file: account, hour, seq, then per row user, resource and the eight amounts."""
+def _dump_slot(key: SlotKey, version: Version) -> RawSlot:
     rows = [[*row, *amounts.allocated, *amounts.refunded] for row, amounts in version.rows.items()]
-    return [key.account, key.hour, version.seq, rows]
+    return key.account, key.hour, version.seq, rows
 
 
 def _read(line: Mapping[str, Any]) -> ReadLine:
     head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], line.get("rebuild"))
-    return ReadLine(head, map(_load_slot, line["slots"]), kept=line["kind"] == "kept")
+    return ReadLine(head, map(_load_slot, _slots(line)), kept=line["kind"] == "kept")
 
 
 def _sent(line: Mapping[str, Any]) -> SentLine:
@@ -155,8 +166,8 @@ def _sent(line: Mapping[str, Any]) -> SentLine:
     return SentLine(slots, line["watermark"], line.get("rebuilt"))
 
 
-def _load_slot(fields: Sequence[Any]) -> tuple[SlotKey, Version]:
-    account, hour, seq, rows = fields
+def _load_slot(slot: RawSlot) -> tuple[SlotKey, Version]:
+    account, hour, seq, rows = slot
     found = {RowKey(row[0], row[1]): Amounts(_quarters(row[2:6]), _quarters(row[6:10])) for row in rows}
     return SlotKey(account, hour), Version(seq, found)
 
