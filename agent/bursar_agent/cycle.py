@@ -227,7 +227,7 @@ class Cycles:
         if held_back:
             log.warning("accounts failed", accounts=held_back[:20], count=len(held_back), error=found[held_back[0]].error)
         proven = states.revisions(state.settings, state.entries, planned, outcomes)
-        self.outbox.put(self._cycle(state, observation.time, verdict), found, proven, at)
+        self.outbox.put(self._cycle(state, observation.time, planned, verdict), found, proven, at)
         if self._is_fresh and self.book.watermark is not None:
             self._samples.forget_before(self.book.watermark)
 
@@ -240,23 +240,27 @@ class Cycles:
         if states.wall_holds(planned, outcomes, root):
             self.journal.settle(root)
 
-    def _cycle(self, state: DesiredState, scheduler_time: int, verdict: Verdict | None) -> Cycle:
+    def _cycle(self, state: DesiredState, scheduler_time: int, planned: Plan, verdict: Verdict) -> Cycle:
         root = state.signed.root
         return Cycle(
             generation=root.generation,
             digest=root.digest,
             scheduler_time=scheduler_time,
             enforced_at=int(self.clocks.wall()),
-            brake=verdict.brake if verdict else None,
-            misses=self.misses + self._own_misses(state),
+            brake=verdict.brake,
+            misses=self.misses + self._own_misses(state, planned),
         )
 
-    def _own_misses(self, state: DesiredState) -> tuple[Miss, ...]:
+    def _own_misses(self, state: DesiredState, planned: Plan) -> tuple[Miss, ...]:
         """What is wrong on our side of the scheduler."""
         found: list[Miss] = []
         if state.is_expired(int(self.clocks.wall())):
             message = "the signed state is past its validity: nothing is loosened any more"
             found.append(Miss(reason=Reason.STATE_EXPIRED, message=message, remedy="look whether operator and gateway run"))
+        if names := planned.falling_back:
+            message = f"{len(names)} accounts such as {names[0]} should land softly and are held"
+            remedy = "make a QOS with UsageFactor=0 and Flags=UsageFactorSafe, and name it in soft_land_qos of the plug-in"
+            found.append(Miss(reason=Reason.SOFT_LAND_QOS_MISSING, message=message, remedy=remedy))
         if rows := self._reader.recent.bad_rows:
             message = f"{rows} job records can't be read and are not counted"
             found.append(Miss(reason=Reason.RECORDS_UNREADABLE, message=message, remedy="see the agent's log"))

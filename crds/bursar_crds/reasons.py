@@ -82,6 +82,7 @@ class Reason(StrEnum):
     SCHEDULER_UNAVAILABLE = "SchedulerUnavailable", "The agent can't read the scheduler or its records; it writes nothing."
     STATE_EXPIRED = "StateExpired", "The signed state is past its validity; the agent loosens nothing."
     RECORDS_UNREADABLE = "RecordsUnreadable", "Some job records can't be read and are not counted; nothing is raised by them."
+    SOFT_LAND_QOS_MISSING = "SoftLandQosMissing", "SoftLand acts as Hold, for the scheduler has no QOS that is fit for it."
 
     # How the scheduler is set up
     SAFE_MISSING = "SafeMissing", "AccountingStorageEnforce lacks `safe`, so a job may start that its budget cannot hold."

@@ -39,11 +39,14 @@ class Account:
     run_minutes: dict[str, int] = field(default_factory=dict)
     concurrent: dict[str, int] = field(default_factory=dict)
     held: bool = False
+    blocked: bool = False
+    qos: str = ""
     members: set[str] = field(default_factory=set)
     done: defaultdict[str, int] = field(default_factory=_counts)
     running: dict[int, Attempt] = field(default_factory=dict)
     promised: defaultdict[str, int] = field(default_factory=_counts)  # Σ units × time limit
     in_use: defaultdict[str, int] = field(default_factory=_counts)  # Σ units
+    counting: defaultdict[str, int] = field(default_factory=_counts)  # Σ units that count
     deadlines: defaultdict[str, int] = field(default_factory=_counts)  # Σ units × (start + time limit)
 
     def refuses(self, job: Job, tick: int) -> str:
@@ -52,11 +55,14 @@ class Account:
             return HELD
         for name in job.held:
             limit = self.limits.get(name)
+            if job.free and limit != 0:
+                continue  # it costs nothing; only a limit of 0 stops it, as Slurm has it
             if limit is not None and self.done[name] + self.promised[name] + job.needs(name) > limit * MINUTE:
                 return minutes_reason(name)
             wall = self.run_minutes.get(name)
             if wall is not None and self.remainder(name, tick) + job.needs(name) > wall * MINUTE:
                 return run_minutes_reason(name)
+        for name in job.held:
             most = self.concurrent.get(name)
             if most is not None and self.in_use[name] + job.held[name] > most:
                 return concurrent_reason(name)
@@ -65,8 +71,8 @@ class Account:
     def remainder(self, name: str, tick: int) -> int:
         """Unit-seconds that running jobs may still use, as of ``tick``; a job that started since counts whole."""
         younger = takewhile(lambda attempt: attempt.start > tick, reversed(self.running.values()))
-        late = sum(attempt.job.held.get(name, 0) * (attempt.start - tick) for attempt in younger)
-        return self.deadlines[name] - tick * self.in_use[name] - late
+        late = sum(attempt.job.counts(name) * (attempt.start - tick) for attempt in younger)
+        return self.deadlines[name] - tick * self.counting[name] - late
 
     def begin(self, attempt: Attempt) -> None:
         """Count a job that starts."""
@@ -77,14 +83,16 @@ class Account:
         """Count a job that ended."""
         del self.running[attempt.job.number]
         self._count(attempt, -1)
-        for name, units in attempt.job.held.items():
-            self.done[name] += units * attempt.job.seconds
+        for name in attempt.job.held:
+            self.done[name] += attempt.job.counts(name) * attempt.job.seconds
 
     def _count(self, attempt: Attempt, sign: int) -> None:
         for name, units in attempt.job.held.items():
             self.promised[name] += sign * attempt.job.needs(name)
             self.in_use[name] += sign * units
-            self.deadlines[name] += sign * units * (attempt.start + attempt.job.limit)
+            counting = sign * attempt.job.counts(name)
+            self.counting[name] += counting
+            self.deadlines[name] += counting * (attempt.start + attempt.job.limit)
 
     def change(self, change: AccountChange) -> None:
         """Write absolute values; -1 takes a limit off."""
@@ -92,6 +100,8 @@ class Account:
         _write(self.run_minutes, change.run_minutes)
         _write(self.concurrent, change.concurrent)
         self.held = self.held if change.held is None else change.held
+        self.blocked = self.blocked if change.blocked is None else change.blocked
+        self.qos = self.qos if change.qos is None else change.qos
         self.members |= change.add_members
         self.members -= change.remove_members
 
@@ -104,6 +114,8 @@ class Account:
             readings={name: self._reading(name, tick) for name in {*names, *self.limits, *self.done}},
             members=frozenset(self.members),
             held=self.held,
+            blocked=self.blocked,
+            qos=self.qos,
         )
 
     def _reading(self, name: str, tick: int) -> Reading:

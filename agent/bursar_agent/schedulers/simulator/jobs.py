@@ -9,6 +9,8 @@ TOO_LARGE: Final = "PartitionNodeLimit"
 RESOURCES: Final = "Resources"
 PRIORITY: Final = "Priority"
 HELD: Final = "AssocGrpJobsLimit"
+BLOCKED: Final = "AssocGrpSubmitJobsLimit"
+OTHER_QOS: Final = "InvalidQOS"
 _WORDS: Final = {"cpu": "CPU", "mem": "Mem", "node": "Node", "billing": "Billing"}
 
 
@@ -23,10 +25,16 @@ class Job:
     held: Mapping[str, int]  # TRES -> units
     seconds: int  # how long it runs
     limit: int  # time limit in seconds, at least `seconds`
+    qos: str = ""
+    free: bool = False  # of a QOS whose usage factor is 0
+
+    def counts(self, name: str) -> int:
+        """Units of a TRES that count against limits."""
+        return 0 if self.free else self.held.get(name, 0)
 
     def needs(self, name: str) -> int:
-        """Unit-seconds of a TRES up to its time limit."""
-        return self.held.get(name, 0) * self.limit
+        """Unit-seconds of a TRES up to its time limit, as they count."""
+        return self.counts(name) * self.limit
 
 
 @dataclass(frozen=True, slots=True)

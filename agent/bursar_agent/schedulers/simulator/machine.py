@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from bursar_agent.schedulers.base import AccountChange
 from bursar_agent.schedulers.simulator.accounts import Account
 from bursar_agent.schedulers.simulator.jobs import (
+    BLOCKED,
     INVALID_ACCOUNT,
+    OTHER_QOS,
     PRIORITY,
     RESOURCES,
     TOO_LARGE,
@@ -174,7 +176,7 @@ class Machine:
 
     def _queue(self, job: Job) -> None:
         """Put a job in its account's queue, or aside while nobody may run it."""
-        if impossible := self._impossible(job):
+        if impossible := self._impossible(job) or (BLOCKED if self.accounts[job.account].blocked else ""):
             self._strand(job, impossible)
             return
         queue = self._queues[job.account]
@@ -193,6 +195,8 @@ class Machine:
         account = self.accounts.get(job.account)
         if account is None or job.user not in account.members:
             return INVALID_ACCOUNT
+        if account.qos and job.qos != account.qos:
+            return OTHER_QOS
         return TOO_LARGE if job.held.get("cpu", 0) > self.processors else ""
 
     def _refuses(self, job: Job) -> tuple[str, bool]:

@@ -20,7 +20,7 @@ from bursar_domain.units import DEFAULT_TRACKABLE
 from bursar_domain.wire import ClusterSettings, Miss
 
 MARK = "bursar:"
-CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "members", "usage", "simulatedTime")
+CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "block", "softLand", "members", "usage", "simulatedTime")
 RESOURCES = {tres: name for name, tres in DEFAULT_TRACKABLE.items()}
 SUBMITTED_FROM = 1_000_000_000  # numbers of jobs that were handed in beside the log
 
@@ -115,12 +115,17 @@ class SimulatedScheduler:
             (user, name) for user, name in self._members if name not in accounts or user not in accounts[name].members
         )
 
-    def submit(self, user: str, account: str, seconds: int, held: Mapping[str, int], limit: int | None = None) -> int:
+    def submit(
+        self, user: str, account: str, seconds: int, held: Mapping[str, int], limit: int | None = None, qos: str = ""
+    ) -> int:
         """Hand a job in now; its number."""
         number = SUBMITTED_FROM + self.machine.submitted
-        job = Job(self.machine.now, number, user, account, dict(held), seconds, max(seconds, limit or 0))
-        self._hand_in([job])
+        self._hand_in([self._job(number, user, account, dict(held), seconds, max(seconds, limit or 0), qos)])
         return number
+
+    def _job(self, number: int, user: str, account: str, held: Mapping[str, int], seconds: int, limit: int, qos: str) -> Job:
+        is_free = bool(qos) and qos == self._settings.soft_land_qos
+        return Job(self.machine.now, number, user, account, held, seconds, limit, qos, is_free)
 
     def _hand_in(self, jobs: Sequence[Job]) -> None:
         items = [store.job_to_json(job) for job in jobs]
@@ -128,7 +133,7 @@ class SimulatedScheduler:
         self.machine.submit(jobs)
 
     def _take_submissions(self) -> None:
-        """Jobs that somebody appended to `submit.jsonl`: {user, account, cpu, seconds, limit?}."""
+        """Jobs that somebody appended to `submit.jsonl`: {user, account, cpu, seconds, limit?, qos?}."""
         lines = self._inbox.read_bytes().splitlines() if self._inbox.exists() else []
         fresh, self._inbox_read = lines[self._inbox_read :], len(lines)
         jobs: list[Job] = []
@@ -143,7 +148,7 @@ class SimulatedScheduler:
         limit = max(seconds, _number(row.get("limit", seconds)))
         held = {"cpu": _number(row["cpu"])}
         number = SUBMITTED_FROM + self.machine.submitted + index
-        return Job(self.machine.now, number, str(row["user"]), str(row["account"]), held, seconds, limit)
+        return self._job(number, str(row["user"]), str(row["account"]), held, seconds, limit, str(row.get("qos", "")))
 
     # The scheduler interface
 
@@ -167,7 +172,8 @@ class SimulatedScheduler:
         tick = self.machine.tick
         views = {name: account.view(tick, self._tracked, MARK) for name, account in self.machine.accounts.items()}
         self.write_status()
-        return Observation(self.machine.now, views, views.pop(settings.root_account, None))
+        root = views.pop(settings.root_account, None)
+        return Observation(self.machine.now, views, root, soft_land_qos=self._settings.soft_land_qos)
 
     async def usage(self, since: int) -> UsageRead:
         """Complete up to now, always."""
@@ -230,6 +236,7 @@ def _use(attempt: Attempt, now: int) -> JobUse:
         state="RUNNING" if running else "COMPLETED",
         running=running,
         limit_seconds=job.limit,
+        factor_thousandths=0 if job.free else 1000,
     )
 
 
@@ -241,6 +248,10 @@ def _line(change: AccountChange) -> str:
             words.append(f"{name}={','.join(f'{tres}={amount}' for tres, amount in sorted(amounts.items()))}")
     if change.held is not None:
         words.append(f"GrpJobs={0 if change.held else -1}")
+    if change.blocked is not None:
+        words.append(f"GrpSubmitJobs={0 if change.blocked else -1}")
+    if change.qos is not None:
+        words.append(f"QOS={change.qos or '(as before)'}")
     words += [f"+{user}" for user in sorted(change.add_members)] + [f"-{user}" for user in sorted(change.remove_members)]
     return " ".join(words)
 

@@ -39,6 +39,12 @@ class SimulatorSettings(BaseModel):
     counter_period_seconds: Annotated[
         int, Field(ge=0, le=3600, description="How often counters move, as PriorityCalcPeriod; 0: always exact.")
     ] = 0
+    soft_land_qos: Annotated[
+        str,
+        Field(
+            pattern=r"^([a-z0-9][a-z0-9_.-]{0,39})?$", description="QOS whose jobs cost nothing, for SoftLand. Default: none."
+        ),
+    ] = ""
 
     @field_validator("users_table")
     @classmethod

@@ -56,6 +56,8 @@ def change_to_json(change: AccountChange) -> Line:
         "run_minutes": dict(change.run_minutes),
         "concurrent": dict(change.concurrent),
         "held": change.held,
+        "blocked": change.blocked,
+        "qos": change.qos,
         "add_members": sorted(change.add_members),
         "remove_members": sorted(change.remove_members),
     }
