@@ -43,7 +43,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     app.state.gateway = gateway
     errors.install(app)
-    health.instrument(app)
+    metrics = health.instrument(app)
     app.include_router(health.router)
     for feature in (clusters, allocations, balances, usage, me):
         app.include_router(feature.router, prefix="/api/v1")
@@ -53,7 +53,10 @@ def create_app(gateway: Gateway) -> FastAPI:
         status = found.get("status", {}) if found else {}
         return [entry["key"] for entry in status.get("agent", {}).get("keys", [])]
 
-    app.state.agents = agents_router(gateway.ledger, keys)
+    def count_refused(reason: str) -> None:
+        metrics.slots_refused.labels(reason).inc()
+
+    app.state.agents = agents_router(gateway.ledger, keys, refused=count_refused)
     app.include_router(app.state.agents)
     app.add_middleware(BodyLimit)
     return app

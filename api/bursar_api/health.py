@@ -50,10 +50,16 @@ class GatewayMetrics:
         self.seconds = Histogram(
             "bursar_gateway_request_seconds", "Seconds per request by route.", ["route"], registry=self.registry
         )
+        self.slots_refused = Counter(
+            "bursar_usage_slots_refused",
+            "Usage slots of agents that can't be true and were left out, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
 
 
-def instrument(app: FastAPI) -> None:
-    """Count and time requests by route; `/metrics` shows them."""
+def instrument(app: FastAPI) -> GatewayMetrics:
+    """Count and time requests by route; `/metrics` shows them, and whatever else is counted in what is returned."""
     metrics = GatewayMetrics()
 
     @app.middleware("http")
@@ -68,3 +74,5 @@ def instrument(app: FastAPI) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def text() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return metrics

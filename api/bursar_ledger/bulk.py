@@ -15,7 +15,8 @@ from bursar_domain.buckets import SlotKey
 from bursar_ledger.tables import Base, table
 
 KEYS: Final = {
-    "sqlite": "(SELECT json_extract(value, '$[0]') AS account, json_extract(value, '$[1]') AS hour FROM json_each(:keys)) AS k",
+    "sqlite": "(SELECT CAST(json_extract(value, '$[0]') AS text) AS account,"
+    " CAST(json_extract(value, '$[1]') AS bigint) AS hour FROM json_each(:keys)) AS k",
     "postgresql": "(SELECT value ->> 0 AS account, CAST(value ->> 1 AS bigint) AS hour"
     " FROM json_array_elements(CAST(:keys AS json)) AS element) AS k",
 }

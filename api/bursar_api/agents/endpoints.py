@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -25,14 +26,16 @@ _ETAG: Final = re.compile(r'(?:W/)?"(\d{1,18})\.(\d{1,18})"')
 After = Annotated[int, Query(ge=0, le=2**53, description="The generation that the agent has; 0 for everything.")]
 Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for something newer.")]
 Cluster = Annotated[str, Path(description="The Cluster's name.")]
+Refusals = Callable[[str], None]
 
 
 class Endpoints:
     """The handlers and what they share within one process."""
 
-    def __init__(self, ledger: Ledger, keys: Keys, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, keys: Keys, clock: Clock, refused: Refusals) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._refused = refused
         self._authenticator = Authenticator(keys)
         self._enrolments = Bucket(enrol.BURST, enrol.SECONDS_EACH)
         self._generations = Generations(ledger)
@@ -91,12 +94,15 @@ class Endpoints:
         return answer(await self._ledger.record_status(cluster, report, self._now()))
 
     async def usage(self, request: Request, cluster: Cluster) -> Response:
-        """Whole usage slots; the same report again changes nothing."""
+        """Whole usage slots; one that can't be true is refused by itself. The same report again changes nothing."""
         caller, body = await self._signed(request, cluster)
         report = bodies.parse(UsageReport, body)
         own(caller, report.session)
         await self._hold(caller)
-        return answer(await self._ledger.put_usage(cluster, report, self._now()))
+        receipt = await self._ledger.put_usage(cluster, report, self._now())
+        for item in receipt.refused:
+            self._refused(item.reason)
+        return answer(receipt)
 
     def drain(self) -> None:
         """Answer every long poll now and let none wait again."""
@@ -182,9 +188,12 @@ class AgentRouter(APIRouter):
         self._endpoints.drain()
 
 
-def router(ledger: Ledger, keys: Keys, *, clock: Clock = time.time) -> AgentRouter:
-    """The router over a ledger; ``keys`` gives the public keys (base64url) that a cluster's agent may sign with now."""
-    at = Endpoints(ledger, keys, clock)
+def router(ledger: Ledger, keys: Keys, *, clock: Clock = time.time, refused: Refusals = lambda reason: None) -> AgentRouter:
+    """The router over a ledger; ``keys`` gives the public keys (base64url) that a cluster's agent may sign with now.
+
+    ``refused`` is told the reason of each usage slot that was left out.
+    """
+    at = Endpoints(ledger, keys, clock, refused)
     routes = AgentRouter(at, clock)
     add = routes.add_api_route
     add("/enrol", at.enrol, methods=["POST"], status_code=202, responses={202: {"model": EnrolReply}})

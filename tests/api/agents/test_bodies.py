@@ -12,7 +12,7 @@ from bursar_api.agents.bodies import MAX_BODY_BYTES
 from bursar_domain.buckets import Amounts, RowKey
 from bursar_testing.agentcalls import AgentCaller
 from bursar_testing.agentgateway import Gateway
-from bursar_testing.wires import hello, slot, status, usage
+from bursar_testing.wires import hello, publish_accounts, slot, status, usage
 
 PACKED = {"Content-Encoding": "gzip"}
 REPORT = usage("1", *(slot("a", 3600 * hour, (0, 1), {RowKey("alice", "cpu"): Amounts((1, 2, 3, 4))}) for hour in range(100)))
@@ -20,6 +20,7 @@ REPORT = usage("1", *(slot("a", 3600 * hour, (0, 1), {RowKey("alice", "cpu"): Am
 
 async def test_a_packed_report_counts(gateway: Gateway) -> None:
     agent = await gateway.greeted()
+    await publish_accounts(gateway.ledger, agent.cluster, "a")
     reply = await agent.call("PUT", "usage", gzip.compress(REPORT.canonical()), headers=PACKED)
     assert (reply.status_code, reply.json()["accepted"]) == (200, 100)
     assert await gateway.ledger.totals(agent.cluster) == {"a": {"cpu": 1000}}
@@ -107,9 +108,31 @@ async def test_a_body_that_is_no_report(gateway: Gateway, body: bytes, reason: s
     assert reason in [violation["reason"] for violation in reply.json()["violations"]], reply.text
 
 
-async def test_what_cannot_be_true_is_refused_with_the_slot(gateway: Gateway) -> None:
-    wrong = usage("1", slot("a", 17, (0, 1), {}))
-    await refused(await gateway.greeted(), wrong.canonical(), 422, "slot of account a at 17")
+async def test_what_cannot_be_true_is_refused_slot_by_slot(gateway: Gateway) -> None:
+    """The rest counts; each refusal comes back with its reason, and is counted."""
+    agent = await gateway.greeted()
+    await publish_accounts(gateway.ledger, agent.cluster, "a", capacity=1)
+    rows = {RowKey("alice", "cpu"): Amounts((900, 0, 0, 0))}
+    negative = {RowKey("alice", "cpu"): Amounts((-(2**70), 0, 0, 0))}
+    absurd = {RowKey("alice", "cpu"): Amounts((901, 0, 0, 0))}
+    told = len(gateway.refused)
+    report = usage(
+        "1",
+        slot("a", 3600, (0, 1), rows),
+        slot("a", 17, (0, 1), rows),
+        slot("a", 2**70, (0, 1), rows),
+        slot("stranger", 3600, (0, 1), rows),
+        slot("a", 7200, (0, 1), negative),
+        slot("a", 10800, (0, 1), absurd),
+    )
+    reply = await agent.call("PUT", "usage", report.model_dump_json(by_alias=True).encode())
+    reasons = [item["reason"] for item in reply.json()["refused"]]
+    assert (reply.status_code, reply.json()["accepted"]) == (200, 1)
+    assert reasons == ["BadHour", "BadHour", "UnknownAccount", "Negative", "Absurd"]
+    assert gateway.refused[told:] == reasons
+    again = await agent.call("PUT", "usage", report.model_dump_json(by_alias=True).encode())
+    assert again.json()["refused"] == reply.json()["refused"]
+    assert await gateway.ledger.totals(agent.cluster) == {"a": {"cpu": 900}}
 
 
 async def test_a_body_speaks_for_the_session_that_signed_it(gateway: Gateway) -> None:

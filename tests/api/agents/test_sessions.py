@@ -9,7 +9,7 @@ from bursar_domain.buckets import Amounts, RowKey
 from bursar_domain.wire import AccountState
 from bursar_testing.agentcalls import AgentCaller
 from bursar_testing.agentgateway import Gateway
-from bursar_testing.wires import hello, slot, status, usage
+from bursar_testing.wires import hello, publish_accounts, slot, status, usage
 
 
 def twin(agent: AgentCaller, session: str) -> AgentCaller:
@@ -81,6 +81,7 @@ async def test_a_status_report_is_idempotent(gateway: Gateway) -> None:
 
 async def test_a_usage_report_is_idempotent(gateway: Gateway) -> None:
     agent = await gateway.greeted()
+    await publish_accounts(gateway.ledger, agent.cluster, "a")
     report = usage("1", slot("a", 0, (0, 1), {RowKey("alice", "cpu"): Amounts((5, 0, 0, 0))}), watermark=900).canonical()
     receipts = [(await agent.call("PUT", "usage", report)).json() for _ in range(3)]
     assert [(r["accepted"], r["dropped"]) for r in receipts] == [(1, 0)] * 3

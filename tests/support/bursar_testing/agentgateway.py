@@ -29,12 +29,13 @@ class Server(uvicorn.Server):
 
 @dataclass
 class Gateway:
-    """The running server: its ledger, and which keys each cluster has."""
+    """The running server: its ledger, which keys each cluster has, and why slots were refused."""
 
     ledger: Ledger
     client: httpx.AsyncClient
     drain: Callable[[], None]
     keys: dict[str, list[str]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
     def agent(self, cluster: str | None = None, session: str = "s1") -> AgentCaller:
         """An agent whose key is enrolled; of a cluster of its own unless told."""
@@ -61,14 +62,15 @@ async def running_gateway() -> AsyncIterator[Gateway]:
             return keys.get(cluster, ())
 
         app = FastAPI()
-        routes = router(ledger, found)
+        refused: list[str] = []
+        routes = router(ledger, found, refused=refused.append)
         app.include_router(routes)
         server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
         with socket.create_server(("127.0.0.1", 0)) as listener:  # clients queue here until it serves
             task = asyncio.create_task(server.serve(sockets=[listener]))
             client.base_url = httpx.URL(f"http://127.0.0.1:{listener.getsockname()[1]}")
             try:
-                yield Gateway(ledger, client, routes.drain, keys)
+                yield Gateway(ledger, client, routes.drain, keys, refused)
             finally:
                 routes.drain()
                 server.should_exit = True
