@@ -44,10 +44,14 @@ async def test_a_member_reads_no_other_project(people: Site, neighbours: tuple[s
             with pytest.raises(ApiError) as refusal:
                 await alice.request("GET", f"/api/v1/{path}")
             assert refusal.value.status == 404
-        for filters in ({"project": theirs}, {"cluster": cluster}):
+        for filters in ({"project": hers}, {"cluster": cluster}, {}):
             assert theirs not in json.dumps(await alice.balances(**filters))
             assert theirs not in json.dumps(await alice.usage(**filters))
             assert theirs not in json.dumps(await alice.listing("allocations", **filters))
+        for question in (alice.balances, alice.usage):
+            with pytest.raises(ApiError) as refusal:
+                await question(project=theirs)
+            assert refusal.value.status == 404
     ran = await people.kubectl("get", "alloc", "main", "-n", f"project-{hers}", user="alice")
     assert ran.code == 0, ran.said
     for arguments in (

@@ -181,16 +181,9 @@ async def test_books_equal_an_independent_sum_to_the_second(play: Play) -> None:
     await until(notified, "12 of 20 hours used: Notify, no more")
     async with play.site.client("alice") as alice:
         [row] = await alice.balances(project=scarce, cluster=play.cluster)
-    assert row["resources"][0] | {"burnPerDayHours": 0, "runsOut": None} == {
-        "name": "cpu",
-        "grantedHours": 20,
-        "usedHours": 12,
-        "leftHours": 8,
-        "usedSeconds": 12 * HOUR,
-        "leftSeconds": 8 * HOUR,
-        "burnPerDayHours": 0,
-        "runsOut": None,
-    }
+    [figures] = row["resources"]
+    expected = {"grantedHours": 20, "usedHours": 12, "leftHours": 8, "usedSeconds": 12 * HOUR, "leftSeconds": 8 * HOUR}
+    assert {key: figures[key] for key in expected} == expected
 
 
 async def test_hours_come_back_only_after_the_agent_lowered_the_limit(play: Play) -> None:
