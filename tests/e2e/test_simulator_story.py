@@ -182,7 +182,7 @@ async def test_books_equal_an_independent_sum_to_the_second(play: Play) -> None:
     async with play.site.client("alice") as alice:
         [row] = await alice.balances(project=scarce, cluster=play.cluster)
     [figures] = row["resources"]
-    expected = {"grantedHours": 20, "usedHours": 12, "leftHours": 8, "usedSeconds": 12 * HOUR, "leftSeconds": 8 * HOUR}
+    balance = {"grantedHours": 20, "usedHours": 12, "leftHours": 8, "usedSeconds": 12 * HOUR, "leftSeconds": 8 * HOUR}
     assert {key: figures[key] for key in balance} == balance
 
 
