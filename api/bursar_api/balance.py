@@ -109,7 +109,7 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
         "projection": NO_RATE if known is None else known.in_words(),
         "resources": [
             _figures(name, item, standings.committed.get(name, 0), standings.rates.get(name))
-            | {"runsOut": _runs_out(name, item, standings, window)}
+            | {"runsOut": _runs_out(name, item, standings, window), "opens": opens(name, window, now)}
             for name, item in books.items()
         ],
     }
@@ -120,6 +120,16 @@ def phase(terms: Terms, now: int) -> str:
     if now < terms.start:
         return "Upcoming"
     return "Running" if terms.is_active(now) else "Ended"
+
+
+def opens(resource: str, window: Window, now: int) -> Obj | None:
+    """The next hours of the window that are granted and not open yet: when, and how many more."""
+    has = window.at(max(now, window.start)).granted.get(resource, 0)
+    for step in window.steps:
+        more = step.granted.get(resource, 0) - has
+        if step.at > now and step.at > window.start and more > 0:
+            return {"at": instant(step.at), "hours": hours_left(resource, more)}
+    return None
 
 
 def coverage(start: int, now: int, watermark: int | None) -> int:
@@ -206,6 +216,7 @@ def _figures(name: str, books: WindowBooks, committed: int, rate: Rate | None) -
         "leftSeconds": left,
         "burnPerDayHours": None if rate is None else hours_used(name, rate.per_day),
         "runsOut": None,
+        "opens": None,
     }
 
 

@@ -101,6 +101,8 @@ def _outlook(figures: Obj, row: Obj) -> Iterator[str]:
             yield f"runs out {day(figures['runsOut'])}"
         elif figures["burnPerDayHours"] is not None:
             yield "lasts to the end"
+    if figures["opens"]:
+        yield f"{number(figures['opens']['hours'])} more on {day(figures['opens']['at'])}"
 
 
 def _room(figures: Obj) -> str:

@@ -22,7 +22,7 @@ def figures(name: str = "cpu", granted: int = 200_000, used: int = 142_000, **mo
     found["availableHours"] = found["roomHours"] - used
     found["availableSeconds"] = found["availableHours"] * 3600
     found["usedPercent"] = used * 100 // found["roomHours"] if found["roomHours"] else 0
-    return {"runsOut": "2026-11-12T03:00:00Z"} | found
+    return {"runsOut": "2026-11-12T03:00:00Z", "opens": None} | found
 
 
 def row(*resources: Obj, **more: Any) -> Obj:
@@ -118,6 +118,11 @@ def test_a_grant_that_lasts_says_so() -> None:
     assert "lasts to the end" in text
     assert "runs out" not in text
     assert "h/day" not in "\n".join(drawn([row(figures(runsOut=None, burnPerDayHours=None))]))
+
+
+def test_hours_that_open_later_are_announced() -> None:
+    text = "\n".join(drawn([row(figures(opens={"at": "2026-12-01T00:00:00Z", "hours": 40_000}))]))
+    assert "40,000 more on 2026-12-01" in text
 
 
 def test_nothing_to_show() -> None:

@@ -103,6 +103,17 @@ def test_what_running_jobs_may_still_use_is_shown_beside() -> None:
     assert (figures["committedHours"], figures["leftHours"]) == (6, 1000)
 
 
+def test_a_tranche_that_opens_later() -> None:
+    steps = tuple(Step(START + days * DAY, {"cpu": hours * HOUR}) for days, hours in ((0, 400), (30, 700), (60, 1000)))
+    terms = Terms("A", frozenset({"cpu"}), (Window(START, START + 90 * DAY, steps),), START + 90 * DAY)
+    found = [shown(reading(terms, now=START + days * DAY))["resources"][0] for days in (10, 30, 60)]
+    assert [(item["grantedHours"], item["opens"]) for item in found] == [
+        (400, {"at": "2026-01-31T00:00:00Z", "hours": 300}),
+        (700, {"at": "2026-03-02T00:00:00Z", "hours": 300}),
+        (1000, None),
+    ]
+
+
 REFUSED = {"type": "Granted", "status": "False", "reason": "QuotaExceeded", "message": "pool p has 5 of 10 cpu hours left."}
 
 
