@@ -59,6 +59,7 @@ class Cycles:
         self._counted_to: int | None = None
         self._is_fresh = False
         self._unresolved: dict[tuple[str, str], float] = {}
+        self._observed: tuple[int, float] | None = None
         self._laid_out: Mapping[str, AccountEntry] = {}
         self._layouts: Mapping[str, Grants] = {}
         self._charged: Mapping[str, Charged] = {}
@@ -70,6 +71,7 @@ class Cycles:
         """
         try:
             observation = await self.scheduler.observe(state.settings)
+            self._observed = (observation.time, self.clocks.monotonic())
             self._samples.take(observation, state.settings.resources, state.entries)
             await self.count(state, observation, urgent=urgent)
         except (SchedulerError, DistrustedRead) as error:
@@ -117,6 +119,14 @@ class Cycles:
             if (cut is not None and cut <= now) or (first is not None and covered is not None and first < covered):
                 return True
         return False
+
+    def seconds_to_cut(self) -> float | None:
+        """Until a window begins or ends somewhere, or something else that was dated comes, were the scheduler's clock ours."""
+        if self._observed is None:
+            return None
+        at, seen = self._observed
+        cut = min((cut for laid_out in self._layouts.values() if (cut := laid_out.next_cut(at)) is not None), default=None)
+        return None if cut is None else max(0.0, cut - at - (self.clocks.monotonic() - seen))
 
     def layouts(self, state: DesiredState) -> Mapping[str, Grants]:
         """Every entry laid out; one that is the same as before costs nothing."""

@@ -30,6 +30,7 @@ HEARTBEAT_SECONDS = 10.0
 CONFLICT = 409
 FENCED_PAUSE_SECONDS = 2.0
 READINESS_SECONDS = 300.0
+AFTER_CUT_SECONDS = 0.2  # clocks that count whole seconds have certainly come to it
 LOGGED_REFUSALS = 20  # of one page
 
 
@@ -197,11 +198,17 @@ class Agent:
             if self.state is not None and not self._fenced:
                 if await self._cycle(self.state, urgent=urgent):
                     pause.reset()
+                    wait = self._wait_seconds()
                 else:
                     wait = pause.next()
                 self._report.set()
                 await self._refresh_readiness()
             await _set_within(self._wake, wait)
+
+    def _wait_seconds(self) -> float:
+        """Until the next cycle: a window rolls over when it does, not when we happen to look."""
+        interval, cut = self._settings.cycle_interval_seconds, self.cycles.seconds_to_cut()
+        return interval if cut is None else min(interval, cut + AFTER_CUT_SECONDS)
 
     async def _cycle(self, state: DesiredState, *, urgent: bool) -> bool:
         began = self._clocks.monotonic()

@@ -1,5 +1,6 @@
 """The plan: tables of what should be, what is there and what was used, and the changes that follow."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,14 +8,13 @@ import pytest
 from bursar_agent import grants, plan
 from bursar_agent.memory import AccountMemory, Known
 from bursar_agent.plan import Figures, Situation
-from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, Reading
+from bursar_agent.schedulers.base import AccountChange, Observation, Reading
 from bursar_domain.ceiling import Sample
 from bursar_domain.ladder import Action
-from bursar_domain.wire import AccountEntry, ClusterSettings, ThresholdEntry, TrackedResource
+from bursar_domain.wire import ThresholdEntry, TrackedResource
 from bursar_testing.agents import account, allocation, cluster_settings, hold_at, step_at, window
+from bursar_testing.situations import HOUR, NOW, change, one, remembered, situation, view
 
-NOW = 1_000_000_800
-HOUR = 3600
 GPUS = cluster_settings(
     "c",
     resources=(
@@ -22,57 +22,6 @@ GPUS = cluster_settings(
         TrackedResource(name="gpu", trackable="gres/gpu", capacity=8),
     ),
 )
-
-
-def view(name: str = "aa", readings: dict[str, Reading] | None = None, **fields: Any) -> AccountView:
-    given: dict[str, Any] = {"owned": True, "parent": "bursar", "readings": readings or {}}
-    return AccountView(name, **(given | fields))
-
-
-def situation(
-    entry: AccountEntry,
-    seen: AccountView | None,
-    *,
-    used_hours: int = 0,
-    settings: ClusterSettings | None = None,
-    use: dict[str, int] | None = None,
-    **fields: Any,
-) -> Situation:
-    """One account; ``used_hours`` of cpu were used an hour ago."""
-    quarters = {name: [(NOW - HOUR, hours * HOUR)] for name, hours in (use or {"cpu": used_hours}).items() if hours}
-    figures = Figures(grants.charge(grants.lay_out(entry), quarters))
-    views = {seen.account: seen} if seen else {}
-    given: dict[str, Any] = {
-        "settings": settings or cluster_settings("c"),
-        "entries": {entry.account: entry},
-        "observation": Observation(NOW, views, view("bursar", {"cpu": Reading(limit=10**9)}, parent="root")),
-        "figures": {entry.account: figures},
-        "watermark": NOW,
-    }
-    return Situation(**(given | fields))
-
-
-def one(given: Situation) -> plan.AccountPlan:
-    (found,) = plan.make(given).accounts.values()
-    return found
-
-
-def change(given: Situation) -> AccountChange:
-    found = one(given).change
-    assert found is not None
-    return found
-
-
-def remembered(entry: AccountEntry, **fields: Any) -> dict[str, AccountMemory]:
-    """What is remembered after this entry was carried out."""
-    windows = {terms.uid: grants.known(terms, NOW) for terms in grants.lay_out(entry).active(NOW)}
-    given: dict[str, Any] = {
-        "entry_digest": entry.digest(),
-        "windows": windows,
-        "room": grants.total(windows),
-        "members": entry.members,
-    }
-    return {entry.account: AccountMemory(entry.account, **(given | fields))}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +192,9 @@ def test_a_foreign_account_of_that_name_is_not_touched() -> None:
 
 
 def test_nothing_is_planned_before_use_was_read() -> None:
-    assert one(situation(account("aa", allocation("x", 10)), view(), figures={})).change is None
+    given = replace(situation(account("aa", allocation("x", 10)), view()), figures={})
+    assert one(given).change is None
+    assert "was not read" in one(given).error
 
 
 def test_an_expired_state_only_tightens() -> None:
@@ -311,14 +262,14 @@ def test_a_counter_that_is_behind_by_what_just_ran_takes_nothing_away() -> None:
     seen = view(readings={"cpu": Reading(limit=1_200, run_minutes_limit=1_200, counter=0)})
     quarters = {"cpu": [(NOW - HOUR, 14 * 60)]}
     behind = Figures(grants.charge(grants.lay_out(entry), quarters), recent={"cpu": 14 * 60})
-    given = situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures={"aa": behind})
+    given = situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures=behind)
     found = one(given)
     assert found.change is not None
     assert found.change.limits == {"cpu": 1_186}
     assert found.counted == ()
     ten_hours = grants.charge(grants.lay_out(entry), {"cpu": [(NOW - HOUR, 10 * HOUR)]})
     much = Figures(ten_hours, recent={"cpu": 14 * 60})
-    doubled = one(situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures={"aa": much}))
+    doubled = one(situation(entry, seen, memories=remembered(entry, limits={"cpu": 1_200}), figures=much))
     assert doubled.counted == ("lower aa cpu from 1200 to 600",)
 
 
