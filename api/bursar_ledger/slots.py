@@ -134,10 +134,13 @@ def first_rebuild(good: Iterable[tuple[SlotKey, Content]], standing: Standing) -
     return None if standing.rebuilds or not epochs else FIRST_REBUILD.model_copy(update={"epoch": max(epochs)})
 
 
-def whole_hours(rebuilt: RebuiltRange) -> RebuiltRange:
-    """The range widened to whole hours: a slot is void or it is not."""
+def news_of_rebuild(rebuilt: RebuiltRange | None, standing: Standing) -> RebuiltRange | None:
+    """The rebuild whose last page this is, in whole hours since a slot is void or it is not; None if it counts already."""
+    if rebuilt is None:
+        return None
     start, end = rebuilt.start // HOUR * HOUR, -(-rebuilt.end // HOUR) * HOUR
-    return rebuilt.model_copy(update={"start": start, "end": end})
+    whole = rebuilt.model_copy(update={"start": start, "end": end})
+    return None if whole in standing.rebuilds else whole
 
 
 def watermark(epoch: int, at: int, stored: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -58,8 +58,8 @@ class _Intake:
         begun = slots.first_rebuild(good, self.standing)
         if begun is not None:
             await self._count(begun)
-        rebuilt = None if report.rebuilt is None else slots.whole_hours(report.rebuilt)
-        if rebuilt is not None and rebuilt not in self.standing.rebuilds:
+        rebuilt = slots.news_of_rebuild(report.rebuilt, self.standing)
+        if rebuilt is not None:
             await self._rebuild(rebuilt)
         waiting = [item for item in good if not self.standing.counts(item[1].version.epoch)]
         await rebuilds.stage(self.tx, self.cluster, waiting, self.now)
