@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,8 @@ from bursar_testing.bench import Row
 
 OUTPUT = Path("build/bench.json")
 HERE = Path(__file__).parent
-Suite = Callable[[], Coroutine[None, None, list[Row]]]
+BUCKETS = 10_000_000
+Suite = Callable[..., Coroutine[None, None, list[Row]]]
 
 
 def load(name: str) -> ModuleType:
@@ -35,13 +37,18 @@ def main() -> int:
     suites = {path.stem: path for path in sorted(HERE.glob("*.py")) if not path.stem.startswith(("_", "conftest"))}
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("suites", nargs="*", choices=[*suites, []], help=f"any of {', '.join(suites)}; default: all")
-    chosen = parser.parse_args().suites or list(suites)
+    parser.add_argument(
+        "--buckets", type=int, default=BUCKETS, help="buckets stored for the balance (books; default %(default)s)"
+    )
+    options = parser.parse_args()
+    chosen = options.suites or list(suites)
     rows: list[Row] = []
     for name in chosen:
         module = load(name)
         if hasattr(module, "run"):
             run: Suite = module.run
-            rows += asyncio.run(run())
+            sizes = {"buckets": options.buckets} if "buckets" in inspect.signature(run).parameters else {}
+            rows += asyncio.run(run(**sizes))
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     OUTPUT.write_text(json.dumps(rows, indent=2) + "\n")
     Console(width=150).print(table(rows))
