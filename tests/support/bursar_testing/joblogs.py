@@ -36,14 +36,16 @@ def _copies(found: list[list[str]]) -> Iterator[str]:
             yield " ".join(changed)
 
 
-def made_up(jobs: int, *, days: int = 90, accounts: int = 200, users: int = 1000, seed: int = 1) -> Iterator[JobUse]:
-    """Jobs as a busy site has them: arrays of up to 2,000 of one user, seconds to days long, with memory and some with GPUs."""
+def made_up(
+    jobs: int, *, days: int = 90, accounts: int = 200, users: int = 1000, largest_array: int = 2_000, seed: int = 1
+) -> Iterator[JobUse]:
+    """Jobs as a busy site has them: arrays of one user, seconds to days long, with memory and some with GPUs."""
     dice = random.Random(seed)
     owners = [(f"user{number}", f"account{dice.randrange(accounts)}") for number in range(users)]
     made = 0
     while made < jobs:
         user, account = owners[int(users * dice.random() ** 2)]
-        size = min(jobs - made, 2_000, max(1, int(math.exp(dice.gauss(2, 1.7)))))
+        size = min(jobs - made, largest_array, max(1, int(math.exp(dice.gauss(2, 1.7)))))
         begin, typical = 1_700_000_000 + dice.randrange(days * 86_400), math.exp(dice.gauss(6.5, 1.5))
         cpus, gpus = 1 << dice.randrange(8), 1 + dice.randrange(4) if dice.random() < 0.3 else 0
         held = {"cpu": cpus, "memory": cpus * 2048} | ({"gpu": gpus} if gpus else {})
