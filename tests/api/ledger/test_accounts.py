@@ -51,3 +51,15 @@ async def test_use_is_cut_where_somebody_asks(ledger: Ledger, cluster: str) -> N
     await report(ledger, cluster, [used("mine", START + HOUR, {"a": 4})], START + 3 * HOUR)
     read = await ledger.account_reading(cluster, "mine", [START + HOUR + QUARTER])
     assert read.use == {"cpu": [(START, HOUR), (START + HOUR + QUARTER, 3 * HOUR)]}
+
+
+async def test_use_of_what_the_cluster_does_not_list_is_summed_too(ledger: Ledger, cluster: str) -> None:
+    await publish(ledger, settings(cluster), [account("mine")])
+    slots = [
+        used("mine", START, {"a": 4}),
+        used("mine", START + 5 * HOUR, {"a": 8}, "fpga"),
+        used("mine", START + HOUR, {"a": 1}),
+    ]
+    await report(ledger, cluster, slots, START + 8 * HOUR)
+    expect = {"cpu": [(START, 5 * HOUR)], "fpga": [(START + 4 * HOUR, 8 * HOUR)]}
+    assert await ledger.spans(cluster, "mine", [START, START + 4 * HOUR]) == expect
