@@ -69,15 +69,19 @@ def _file(parsed: URL, path: str) -> URL:
 
 
 def _sqlite(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    """WAL: many readers, one writer at a time across processes, every commit synced."""
-    engine = create_async_engine(url, connect_args={"isolation_level": None, "timeout": BUSY_MILLISECONDS / 1000})
+    """WAL: many readers, one writer at a time across processes, every commit synced. ``?timeout=`` is in seconds."""
+    seconds = _option(url, "timeout") or str(BUSY_MILLISECONDS / 1000)
+    engine = create_async_engine(url.set(query={}), connect_args={"isolation_level": None, "timeout": float(seconds)})
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine.execution_options(**{_BEGIN: "BEGIN"}), engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
 
 
 def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
-    """Readers see one snapshot; writers queue for one lock, as in SQLite, so that no two of them decide on the same state."""
+    """Readers see one snapshot; writers queue for one lock, as in SQLite, so that no two of them decide on the same state.
+
+    ``?options=`` of the URL has the last word on time-outs.
+    """
     limits = {
         "statement_timeout": STATEMENT_MILLISECONDS,
         "lock_timeout": BUSY_MILLISECONDS,
@@ -85,11 +89,11 @@ def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     }
     options = " ".join(f"-c {name}={value}" for name, value in limits.items())
     engine = create_async_engine(
-        url,
+        url.difference_update_query(["options"]),
         pool_size=POOL_SIZE,
         pool_timeout=BUSY_MILLISECONDS / 1000,
         pool_pre_ping=True,
-        connect_args={"options": options, "connect_timeout": CONNECT_SECONDS},
+        connect_args={"options": f"{options} {_option(url, 'options')}".strip(), "connect_timeout": CONNECT_SECONDS},
     )
     event.listen(engine.sync_engine, "begin", _begin)
     # READ COMMITTED for writers: what they read must be newer than the lock they waited for.
@@ -99,10 +103,14 @@ def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     )
 
 
+def _option(url: URL, name: str) -> str:
+    value = url.query.get(name, "")
+    return value if isinstance(value, str) else value[-1]
+
+
 def _prepare(raw: _Raw, _: object) -> None:
     cursor = raw.cursor()
     for pragma in (
-        f"busy_timeout={BUSY_MILLISECONDS}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
