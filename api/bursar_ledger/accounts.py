@@ -52,7 +52,7 @@ class Accounts:
             entry = await _entry(tx, cluster, account)
             terms = account_terms(entry) if entry else []
             corrections = corrections_of(entry) if entry else ()
-            watermark, scheduler_time = await _clocks(tx, cluster)
+            watermark, scheduler_time, state = await _last_reports(tx, cluster, account)
             borders = {*cuts(terms, corrections), *_rated_since(terms, watermark), *boundaries}
             return AccountReading(
                 names={item.uid: item.name for item in entry.allocations} if entry else {},
@@ -61,7 +61,7 @@ class Accounts:
                 use=await spans.between(tx, cluster, account, sorted(borders)),
                 watermark=watermark,
                 scheduler_time=scheduler_time,
-                state=await _state(tx, cluster, account),
+                state=state,
             )
 
 
@@ -79,13 +79,12 @@ async def _entry(tx: AsyncConnection, cluster: str, account: str) -> AccountEntr
     return None if text is None else AccountEntry.model_validate_json(text)
 
 
-async def _clocks(tx: AsyncConnection, cluster: str) -> tuple[int | None, int | None]:
-    watermark = (await tx.execute(select(Watermark.watermark).where(Watermark.cluster == cluster))).scalar_one_or_none()
-    clock = (await tx.execute(select(Status.scheduler_time).where(Status.cluster == cluster))).scalar_one_or_none()
-    return watermark, clock
-
-
-async def _state(tx: AsyncConnection, cluster: str, account: str) -> AccountState | None:
-    query = select(State.state).where(State.cluster == cluster, State.account == account)
-    text = (await tx.execute(query)).scalar_one_or_none()
-    return None if text is None else AccountState.model_validate_json(text)
+async def _last_reports(tx: AsyncConnection, cluster: str, account: str) -> tuple[int | None, int | None, AccountState | None]:
+    """Watermark, the cluster's clock, and what the agent saw of the account: one question instead of three."""
+    query = select(
+        select(Watermark.watermark).where(Watermark.cluster == cluster).scalar_subquery(),
+        select(Status.scheduler_time).where(Status.cluster == cluster).scalar_subquery(),
+        select(State.state).where(State.cluster == cluster, State.account == account).scalar_subquery(),
+    )
+    watermark, clock, state = (await tx.execute(query)).one()
+    return watermark, clock, None if state is None else AccountState.model_validate_json(state)
