@@ -31,6 +31,7 @@ CONFLICT = 409
 FENCED_PAUSE_SECONDS = 2.0
 READINESS_SECONDS = 300.0
 AFTER_CUT_SECONDS = 0.2  # clocks that count whole seconds have certainly come to it
+EPOCHS_PER_SECOND = 1000  # so that no two starts without a state get the same
 LOGGED_REFUSALS = 20  # of one page
 
 
@@ -50,7 +51,7 @@ class Agent:
             settings,
             scheduler,
             Journal(directory),
-            UsageBook(directory, epoch=int(self._clocks.wall())),
+            UsageBook(directory, epoch=int(self._clocks.wall() * EPOCHS_PER_SECOND)),
             self.outbox,
             self._clocks,
         )
