@@ -189,7 +189,7 @@ async def test_an_acknowledged_generation_is_signed(stack: Stack, eventually: Ev
 
 
 async def test_status_and_use_come_back(stack: Stack, eventually: Eventually) -> None:
-    await stack.apply(manifests.cluster("delta"))
+    await stack.apply(manifests.cluster("delta", capacity=128))
     now = int(time.time())
     await stack.ledger.record_hello("delta", hello(), now)
     allocation = await granted(stack, eventually, "muons", "delta")
