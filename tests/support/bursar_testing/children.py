@@ -36,6 +36,28 @@ print(sum(sums.values()))
 )
 
 
+SIMULATOR: Final = (
+    _TELL
+    + """
+import asyncio
+from pathlib import Path
+from bursar_agent.schedulers.base import AccountChange
+from bursar_agent.schedulers.simulator import SimulatedScheduler, SimulatorSettings
+from bursar_testing.agents import cluster_settings
+settings = SimulatorSettings.model_validate({"log": sys.argv[1], "ends_at": 1_700_000_000, "processors": int(sys.argv[3])})
+scheduler = SimulatedScheduler(settings, Path(sys.argv[2]))
+members = {}
+for job in scheduler.machine._coming:
+    members.setdefault(job.account, set()).add(job.user)
+new = {"create": True, "description": "bursar:", "parent": "bursar", "limits": {"cpu": 10**9}}
+changes = [AccountChange(name, **new, add_members=frozenset(users)) for name, users in members.items()]
+asyncio.run(scheduler.apply(cluster_settings("big"), [AccountChange("bursar", create=True, limits={"cpu": 10**12}), *changes]))
+while scheduler.machine.next_event is not None:
+    scheduler.advance(scheduler.machine.now + 86_400)
+asyncio.run(scheduler.close())
+print(len(scheduler.machine.finished))
+"""
+)
 BOOK: Final = (
     _TELL
     + """
