@@ -15,7 +15,10 @@ class Settings(BaseSettings):
     kubeconfig: FilePath | None = Field(
         None, description="Kubeconfig of the gateway's own read-only identity; absent: in the cluster."
     )
-    ledger_url: str = Field(pattern=r"^[a-z0-9+]+://", description="Ledger database, e.g. sqlite:///var/lib/bursar/ledger.db.")
+    ledger_url: str = Field(
+        pattern=r"^[a-z0-9+]+://",
+        description="Ledger database, e.g. sqlite:////var/lib/bursar/ledger.db or postgresql://user:password@host/database.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8443, ge=1, le=65535, description="Port to listen on.")
     tls_certificate: FilePath = Field(description="PEM certificate chain of the gateway.")

@@ -23,7 +23,11 @@ class OperatorSettings(PartSettings):
         FilePath | None, Field(description="Kubeconfig file. Default: the pod's service account, else $KUBECONFIG.")
     ] = None
     ledger_url: Annotated[
-        str, Field(description="Where the books are, such as sqlite:////var/lib/bursar/ledger.db.", pattern=r"^[a-z0-9+]+://")
+        str,
+        Field(
+            description="Where the books are: sqlite:////var/lib/bursar/ledger.db or postgresql://user:password@host/database.",
+            pattern=r"^[a-z0-9+]+://",
+        ),
     ]
     signing_key_file: Annotated[
         Path, Field(description="File with the 32 byte seed of the signing key; made (0600) where it is absent.")
