@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -22,15 +22,18 @@ _FILL = {
 }
 
 
-def pages() -> list[list[SlotReport]]:
+PAGES = INGESTED // PER_SLOT // PER_PAGE
+
+
+def pages() -> Iterator[list[SlotReport]]:
     """100,000 buckets as an agent sends them: five rows a slot, about 900 kB a page."""
     rows = tuple(UsageRow(user=f"user{n}", resource="cpu", allocated=(900 * n + 900, 1800, 900, n)) for n in range(PER_SLOT))
-    count = INGESTED // PER_SLOT
-    slots = [
-        SlotReport(account=f"account{number % ACCOUNTS}", hour=BASE + number // ACCOUNTS * HOUR, epoch=1, seq=1, rows=rows)
-        for number in range(count)
-    ]
-    return [slots[at : at + PER_PAGE] for at in range(0, count, PER_PAGE)]
+    for page in range(PAGES):
+        numbers = range(page * PER_PAGE, (page + 1) * PER_PAGE)
+        yield [
+            SlotReport(account=f"account{n % ACCOUNTS}", hour=BASE + n // ACCOUNTS * HOUR, epoch=1, seq=1, rows=rows)
+            for n in numbers
+        ]
 
 
 _COLUMNS = "cluster, account, hour, username, resource, a0, a1, a2, a3, r0, r1, r2, r3"
