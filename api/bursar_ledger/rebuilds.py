@@ -19,7 +19,6 @@ KEEP_SECONDS: Final = 7 * 86_400
 
 async def stage(tx: AsyncConnection, cluster: str, slots: Iterable[tuple[SlotKey, Content]], now: int) -> None:
     """Keep these slots aside, the greater version of each."""
-    await tx.execute(delete(Staged).where(Staged.cluster == cluster, Staged.at < now - KEEP_SECONDS))
     rows = [
         {
             "cluster": cluster,
@@ -59,6 +58,11 @@ async def staged(tx: AsyncConnection, cluster: str, epoch: int) -> AsyncIterator
             )
             for row in rows
         }
+
+
+async def prune(tx: AsyncConnection, cluster: str, now: int) -> None:
+    """Forget what was kept aside for longer than a week: whoever began that rebuild has given it up."""
+    await tx.execute(delete(Staged).where(Staged.cluster == cluster, Staged.at < now - KEEP_SECONDS))
 
 
 async def complete(tx: AsyncConnection, cluster: str, rebuilt: RebuiltRange) -> None:
