@@ -76,6 +76,23 @@ async def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path) -> None:
     await ledger.close()
 
 
+async def test_a_call_that_is_given_up_counts_wholly_or_not_at_all(own: Ledger) -> None:
+    """A gateway's caller may hang up at any moment; the connection it leaves behind is as good as new."""
+    await publish_accounts(own, "c", "a")
+    given_up = 0
+    for number in range(12):
+        call = asyncio.create_task(own.put_usage("c", report(number, 400), NOW))
+        await asyncio.sleep(0.002 * number)
+        given_up += call.cancel()
+        await asyncio.wait([call])
+        total = (await own.totals("c")).get("a", {"cpu": 0})["cpu"]
+        assert total % 400 == 0
+    assert given_up > 0
+    for number in range(12):
+        await own.put_usage("c", report(number, 400), NOW)
+    assert await own.totals("c") == {"a": {"cpu": 12 * 400}}
+
+
 async def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("something else " * 1_000)
     with pytest.raises(LedgerError, match=r"ledger.db is no ledger .*file is not a database"):

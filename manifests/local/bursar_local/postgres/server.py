@@ -21,6 +21,8 @@ from bursar_local.postgres.programs import DEFAULT_CACHE, Programs
 from bursar_local.slurm.daemons import POLL_SECONDS, Daemon, launch
 
 USER: Final = "bursar"
+PREFIX: Final = "bursar-postgres-"
+STARTER: Final = "starter"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
 # PostgreSQL refuses to run as root, and wants a user that the machine knows.
@@ -160,7 +162,18 @@ class Postgres:
 def _folder(directory: Path) -> Path:
     """A folder that PostgreSQL's user can reach, which the caller's may not be; the log goes to the caller's."""
     directory.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="bursar-postgres-", dir="/tmp"))
+    _clear_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
+    (folder / STARTER).write_text(str(os.getpid()))
+    return folder
+
+
+def _clear_leftovers() -> None:
+    """Folders whose starter was killed: its server died with it, nobody else removes them."""
+    for folder in Path("/tmp").glob(f"{PREFIX}*"):  # noqa: S108 - where PostgreSQL's user can reach it
+        with contextlib.suppress(OSError, ValueError):
+            if not Path(f"/proc/{int((folder / STARTER).read_text())}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _identity() -> pwd.struct_passwd | None:
