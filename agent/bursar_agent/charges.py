@@ -1,4 +1,4 @@
-"""What is kept in memory of one account's slots: some 60 bytes for each, and 32 for each resource in it.
+"""What is kept in memory of one account's slots: 32 bytes for each, and 32 more for each resource in it.
 
 Parallel arrays in order of the hour instead of objects: 10,000 accounts have millions of slots in a year. A slot is nearly
 always the last one or one of the last few; what was charged between two boundaries is a sum over a slice.
