@@ -25,6 +25,7 @@ class UsageBook:
     """Slots of one cluster. ``watermark`` and ``covered_from``: the seconds between which use is complete.
 
     ``rebuild_from``: first hour of which the gateway must still void what older epochs had; None where it has done so.
+    ``open_from``: earliest start of the records that the last read had.
     """
 
     def __init__(self, directory: Path, epoch: int, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -36,27 +37,35 @@ class UsageBook:
         self.watermark: int | None = None
         self.covered_from: int | None = None
         self.rebuild_from: int | None = None
+        self.open_from: int | None = None
         self.sent_watermark: int | None = None
         self.unsent: dict[SlotKey, Version] = {}
         self._accounts: dict[str, Charges] = {}
         self._load()
 
-    def record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None) -> int:
+    def record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None, open_from: int | None = None) -> int:
         """Count a read that covers every hour from ``since`` (a full hour) on; how many slots changed.
 
         Slots replace what was counted; those that are absent now are emptied.
         """
-        return self._record(slots, since, watermark, rebuild_from=since)
+        return self._record(slots, since, watermark, rebuild_from=since, open_from=open_from)
 
     def begin(self, now: int) -> None:
         """There is no account of ours yet, so there is no use before ``now``: nothing older is ever read, nothing is voided."""
         self._record({}, 0, now, rebuild_from=-(-now // HOUR) * HOUR)
 
-    def _record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None, rebuild_from: int) -> int:
+    def _record(
+        self,
+        slots: Mapping[SlotKey, Rows],
+        since: int,
+        watermark: int | None,
+        rebuild_from: int,
+        open_from: int | None = None,
+    ) -> int:
         wanted: dict[SlotKey, Rows] = {key: {} for key in self._counted_from(since)}
         wanted |= {key: rows for key, rows in slots.items() if key.hour >= since}
         changed = {key: rows for key, rows in wanted.items() if self._differs(key, rows)}
-        head = self._head_after(since, watermark, rebuild_from)
+        head = self._head_after(since, watermark, rebuild_from, open_from)
         if not changed and (head.watermark, head.covered_from) == (self.watermark, self.covered_from):
             return 0
         line = ReadLine(head, [(key, Version(head.seq, rows)) for key, rows in changed.items()])
@@ -65,7 +74,7 @@ class UsageBook:
         self._compact_if_long()
         return len(changed)
 
-    def _head_after(self, since: int, watermark: int | None, rebuild_from: int) -> Head:
+    def _head_after(self, since: int, watermark: int | None, rebuild_from: int, open_from: int | None) -> Head:
         """Hours that no read covered before are of the rebuild, too: an older epoch may have something there."""
         is_further = self.covered_from is None or since < self.covered_from
         return Head(
@@ -74,6 +83,7 @@ class UsageBook:
             watermark=max(filter(None, (self.watermark, watermark)), default=None),
             covered_from=since if self.covered_from is None else min(self.covered_from, since),
             rebuild_from=rebuild_from if is_further else self.rebuild_from,
+            open_from=open_from,
         )
 
     def _counted_from(self, since: int) -> Iterator[SlotKey]:
@@ -151,7 +161,8 @@ class UsageBook:
         """Put slots in the place of what was counted for them; how many they are."""
         head, count = line.head, 0
         self.epoch, self.seq = head.epoch, head.seq
-        self.watermark, self.covered_from, self.rebuild_from = head.watermark, head.covered_from, head.rebuild_from
+        self.watermark, self.covered_from = head.watermark, head.covered_from
+        self.rebuild_from, self.open_from = head.rebuild_from, head.open_from
         for count, (key, version) in enumerate(line.slots, 1):  # noqa: B007 - what it ends at is the answer
             charges = self._accounts.get(key.account)
             if charges is None:
@@ -192,7 +203,7 @@ class UsageBook:
 
     def compact(self) -> None:
         """Write the file anew without what was replaced."""
-        head = Head(self.epoch, self.seq, self.watermark, self.covered_from, self.rebuild_from)
+        head = Head(self.epoch, self.seq, self.watermark, self.covered_from, self.rebuild_from, self.open_from)
         self._file.compact(head, self.sent_watermark, self.unsent, self._is_newest)
 
     def _is_newest(self, key: SlotKey, seq: int) -> bool:

@@ -40,13 +40,18 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the books stand after a read; ``rebuild_from``: first hour of which the gateway must void older epochs."""
+    """Where the books stand after a read.
+
+    ``rebuild_from``: first hour of which the gateway must void older epochs. ``open_from``: earliest start of the records that
+    the read had.
+    """
 
     epoch: int
     seq: int
     watermark: int | None
     covered_from: int | None
     rebuild_from: int | None
+    open_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,7 @@ def _head(kind: str, head: Head, slots: Sequence[RawSlot]) -> dict[str, object]:
         "watermark": head.watermark,
         "from": head.covered_from,
         "rebuild": head.rebuild_from,
+        "open": head.open_from,
         "slots": slots,
     }
 
@@ -157,7 +163,7 @@ def _dump_slot(key: SlotKey, version: Version) -> RawSlot:
 
 
 def _read(line: Mapping[str, Any]) -> ReadLine:
-    head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], line.get("rebuild"))
+    head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], line.get("rebuild"), line.get("open"))
     return ReadLine(head, map(_load_slot, _slots(line)), kept=line["kind"] == "kept")
 
 

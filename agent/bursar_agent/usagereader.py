@@ -49,7 +49,7 @@ class UsageReader:
     def __init__(self, book: UsageBook, overlap_seconds: int, lag_seconds: int) -> None:
         self._book = book
         self._overlap, self._lag = overlap_seconds, lag_seconds
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _Known] | None = None  # before the first read since the start
         self._lower: list[tuple[int, int]] = []
         self._bad_since: int | None = None
         self.recent = Recent()
@@ -66,17 +66,23 @@ class UsageReader:
         slots = {key: rows for key, rows in slots_of(_clipped(jobs, since)).items() if key.hour >= since}
         self._check(slots, since)
         watermark = found.watermark if self._is_complete(found, observed_at) else None
-        self._book.record(slots, since, watermark)
+        self._book.record(slots, since, watermark, min((job.start for job in found.jobs), default=None))
         self._known = {job.key: _known(job) for job in found.jobs}
         self.recent = self._recent(jobs, found, observed_at)
         return found
 
     def _since(self, first: int) -> int:
-        """The full hour at or before the watermark less the overlap; from the first second on where that is not covered."""
+        """The full hour at or before the watermark less the overlap; from the first second on where that is not covered.
+
+        After a start nobody knows what became of the records that the last read had: they are all read again.
+        """
         book = self._book
         if book.watermark is None or book.covered_from is None or first < book.covered_from:
             return first // HOUR * HOUR
-        return max(book.covered_from, (book.watermark - self._overlap) // HOUR * HOUR)
+        since = book.watermark - self._overlap
+        if self._known is None and book.open_from is not None:
+            since = min(since, book.open_from)
+        return max(book.covered_from, since // HOUR * HOUR)
 
     def _is_complete(self, found: UsageRead, observed_at: int) -> bool:
         """Unreadable records hold the watermark back for an hour: they may be mended; one odd job must not stop it for ever."""
@@ -91,12 +97,13 @@ class UsageReader:
         """First second at which a record is not what was counted, where that lies before the read."""
         news = [at for job in found.jobs if (at := self._news_from(job)) is not None and at < found.since]
         keys = {job.key for job in found.jobs}
-        gone = [k.start for key, k in self._known.items() if key not in keys and k.end > found.since and k.start < found.since]
+        known = self._known or {}
+        gone = [k.start for key, k in known.items() if key not in keys and k.end > found.since and k.start < found.since]
         return min(news + gone, default=None)
 
     def _news_from(self, job: JobUse) -> int | None:
         """A job that was suspended and goes on grows where it stopped, which may be long ago."""
-        known = self._known.get(job.key)
+        known = (self._known or {}).get(job.key)
         if known is None or (known.start, known.rest) != (job.start, _known(job).rest):
             return job.start if known is None else min(known.start, job.start)
         return None if known.end == job.end else min(known.end, job.end)

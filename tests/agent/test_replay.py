@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from bursar_testing.joblogs import repeated
+
 LOG = Path(__file__).resolve().parents[2] / "manifests" / "examples" / "data" / "nasa-ipsc-1993.swf.gz"
 TAIL = "-1 -1 -1 -1 -1 -1"
 
@@ -48,6 +50,15 @@ def test_the_whole_log_to_the_second(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "out.json").read_text())
     assert (result["jobs"], result["skipped"], result["seconds"]) == (18_239, 0, 474_238_015)
     check(result, gzip.decompress(LOG.read_bytes()).decode().splitlines())
+
+
+def test_a_log_many_times_as_long_to_the_second(tmp_path: Path) -> None:
+    log = repeated(LOG, tmp_path / "log.gz", 60_000)
+    done = run(log, "--json", tmp_path / "out.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["jobs"] == 60_000
+    check(result, gzip.decompress(log.read_bytes()).decode().splitlines())
 
 
 def test_a_plain_log_of_any_shape_on_stdout(tmp_path: Path) -> None:
