@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bursar_agent.charges import Charges, Spans
+from bursar_agent.files import DamagedFile
 from bursar_agent.refusals import Refusals
-from bursar_agent.usagefile import COMPACT_BYTES, Head, ReadLine, Rows, Sent, SentLine, UsageFile, Version
+from bursar_agent.usagefile import COMPACT_BYTES, Head, Line, ReadLine, Rows, Sent, SentLine, UsageFile, Version
 from bursar_domain.buckets import SlotKey
 from bursar_domain.units import HOUR
 from bursar_domain.wire import RebuiltRange, Refused, SlotReport, UsageRow
@@ -186,16 +187,21 @@ class UsageBook:
             self.rebuild_from = None
 
     def _load(self) -> None:
-        entries = 0
-        for line in self._file.lines():
-            if isinstance(line, SentLine):
-                self._take_sent(line)
-                entries += len(line.slots)
-            else:
-                entries += self._take_read(line)
+        try:
+            entries = sum(map(self._take, self._file.lines()))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            place = self._file.path
+            raise DamagedFile(f"{place}: not what was written; move it away, and everything is counted anew") from error
         self._file.note_size()
         if entries > OUT_OF_DATE_AT_LOAD + 2 * sum(map(len, self._accounts.values())):
             self.compact()
+
+    def _take(self, line: Line) -> int:
+        """Act on a line of the file; how many slots it names."""
+        if isinstance(line, ReadLine):
+            return self._take_read(line)
+        self._take_sent(line)
+        return len(line.slots)
 
     def _compact_if_long(self) -> None:
         if self._file.is_long:

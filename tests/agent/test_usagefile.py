@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bursar_agent.files import DamagedFile
 from bursar_agent.outbox import usage_pages
 from bursar_agent.refusals import Refusals
 from bursar_agent.usagebook import UsageBook
@@ -243,3 +244,12 @@ def test_the_file_of_refusals_is_bounded_and_holds_the_newest(tmp_path: Path) ->
         assert (tmp_path / "refused.jsonl").stat().st_size <= 3000
     assert '"seq":199' in (tmp_path / "refused.jsonl").read_text().splitlines()[-1]
     assert refusals.counts == {"Negative": 200}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"kind":"read"}', "5", '{"kind":"read","epoch":1,"seq":1,"watermark":1,"from":1,"slots":[["aa",0]]}']
+)
+def test_a_file_that_was_not_written_here_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "usage.jsonl").write_text(line + "\n")
+    with pytest.raises(DamagedFile, match=r"usage.jsonl: not what was written; move it away"):
+        UsageBook(tmp_path, epoch=1)
