@@ -6,21 +6,22 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from bursar_agent import brake, grants, plan, states
+from bursar_agent import brake, grants, plan, settled, states
 from bursar_agent.brake import Verdict
 from bursar_agent.grants import Charged, Grants
 from bursar_agent.journal import Journal
 from bursar_agent.memory import AccountMemory
 from bursar_agent.outbox import Cycle, Outbox
-from bursar_agent.plan import Figures, Plan, Situation
+from bursar_agent.plan import AccountPlan, Figures, Plan, Situation
 from bursar_agent.samples import Samples
 from bursar_agent.schedulers.base import Observation, Outcome, Scheduler, SchedulerError
 from bursar_agent.settings import AgentSettings
+from bursar_agent.settled import Settled
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.usagereader import DistrustedRead, UsageReader
 from bursar_agent.verify import DesiredState
 from bursar_crds.reasons import Reason
-from bursar_domain.wire import AccountEntry, Miss
+from bursar_domain.wire import AccountEntry, AccountState, Miss
 
 log = structlog.get_logger(__name__)
 URGENT_SECONDS = 10.0
@@ -59,6 +60,8 @@ class Cycles:
         self._counted_to: int | None = None
         self._is_fresh = False
         self._unresolved: dict[tuple[str, str], float] = {}
+        self._settled: Mapping[str, Settled] = {}
+        self._states: Mapping[str, tuple[AccountPlan, AccountState]] = {}
         self._observed: tuple[int, float] | None = None
         self._laid_out: Mapping[str, AccountEntry] = {}
         self._layouts: Mapping[str, Grants] = {}
@@ -80,7 +83,8 @@ class Cycles:
             self._report_away(state, str(error))
             return False
         situation = self.situation(state, observation)
-        planned = plan.make(situation)
+        planned = plan.make(situation, settled.still(self._settled, situation))
+        self._settled = settled.settle(self._settled, situation, planned)
         verdict = self._judge(state, planned, observation)
         outcomes = await self._apply(state, planned, verdict)
         self._finish(state, observation, planned, verdict, outcomes)
@@ -232,7 +236,9 @@ class Cycles:
         if state.settings.enforcement == "Enforce":
             self._journal(state, planned, outcomes)
         committed = {name: dict(amounts) for name, amounts in self._reader.recent.committed.items()}
-        found = states.states(state.settings, observation, planned, outcomes, verdict.brake, committed)
+        same = {name: told for name, (made, told) in self._states.items() if self._is_settled(name, made, planned)}
+        found = states.states(state.settings, observation, planned, outcomes, verdict.brake, committed, same)
+        self._states = {name: (planned.accounts[name], told) for name, told in found.items()}
         held_back = [name for name, state_ in found.items() if state_.state == "Failed"]
         if held_back:
             log.warning("accounts failed", accounts=held_back[:20], count=len(held_back), error=found[held_back[0]].error)
@@ -240,6 +246,9 @@ class Cycles:
         self.outbox.put(self._cycle(state, observation.time, planned, verdict), found, proven, at)
         if self._is_fresh and self.book.watermark is not None:
             self._samples.forget_before(self.book.watermark)
+
+    def _is_settled(self, name: str, made: AccountPlan, planned: Plan) -> bool:
+        return planned.accounts.get(name) is made and name in self._settled
 
     def _journal(self, state: DesiredState, planned: Plan, outcomes: Mapping[str, Outcome]) -> None:
         proven = [item for item in planned.accounts.values() if states.is_proven(item, outcomes)]

@@ -101,9 +101,12 @@ class Plan:
         return [name for name, plan in self.accounts.items() if plan.restriction.falls_back]
 
 
-def make(situation: Situation) -> Plan:
-    """The plan for every entry."""
-    plans = {name: _account(situation, entry) for name, entry in sorted(situation.entries.items())}
+def make(situation: Situation, right: Mapping[str, AccountPlan] | None = None) -> Plan:
+    """The plan for every entry; those that are known to be ``right`` are taken as they are."""
+    known = right or {}
+    plans = {
+        name: known[name] if name in known else _account(situation, entry) for name, entry in sorted(situation.entries.items())
+    }
     changes = {name: plan.change for name, plan in plans.items() if plan.change}
     return Plan(plans, wall.root_change(situation.settings, situation.observation, changes, expired=situation.expired))
 

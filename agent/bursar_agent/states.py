@@ -41,10 +41,14 @@ def states(
     outcomes: Outcomes,
     brake: Brake | None,
     committed: Mapping[str, Mapping[str, int]],
+    same: Mapping[str, AccountState] | None = None,
 ) -> dict[str, AccountState]:
-    """One state per entry."""
+    """One state per entry; those that are known to be the ``same`` as before are taken as they are."""
+    known = same or {}
     return {
-        name: _state(settings, observation.accounts.get(name), account, outcomes.get(name), brake, committed.get(name, {}))
+        name: known[name]
+        if name in known
+        else _state(settings, observation.accounts.get(name), account, outcomes.get(name), brake, committed.get(name, {}))
         for name, account in plan.accounts.items()
     }
 
