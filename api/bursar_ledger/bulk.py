@@ -4,22 +4,27 @@ Statement objects that are compiled for each page would cost more than the rows.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 import psycopg
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey
 from bursar_ledger.tables import Base, table
 
-KEYS: Final = {
-    "sqlite": "(SELECT CAST(json_extract(value, '$[0]') AS text) AS account,"
-    " CAST(json_extract(value, '$[1]') AS bigint) AS hour FROM json_each(:keys)) AS k",
-    "postgresql": "(SELECT value ->> 0 AS account, CAST(value ->> 1 AS bigint) AS hour"
-    " FROM json_array_elements(CAST(:keys AS json)) AS element) AS k",
+# Each key is looked up by itself, whatever PostgreSQL thinks of the sizes: OFFSET 0 keeps it from turning that into a join.
+_SELECT: Final = {
+    "sqlite": "SELECT {columns} FROM {table} WHERE cluster = :cluster AND (account, hour) IN"
+    " (SELECT CAST(json_extract(value, '$[0]') AS text), CAST(json_extract(value, '$[1]') AS bigint) FROM json_each(:keys))",
+    "postgresql": "SELECT t.* FROM json_array_elements(CAST(:keys AS json)) AS k CROSS JOIN LATERAL"
+    " (SELECT {columns} FROM {table} WHERE cluster = :cluster AND account = k ->> 0 AND hour = CAST(k ->> 1 AS bigint)"
+    " OFFSET 0) AS t",
 }
+_DELETE: Final = (
+    "DELETE FROM {table} WHERE cluster = %s AND account = %s AND hour BETWEEN %s AND %s AND hour = ANY(CAST(%s AS bigint[]))"
+)
 
 
 async def insert(tx: AsyncConnection, model: type[Base], rows: Sequence[tuple[object, ...]]) -> None:
@@ -35,19 +40,30 @@ async def insert(tx: AsyncConnection, model: type[Base], rows: Sequence[tuple[ob
     await tx.exec_driver_sql(f"INSERT INTO {target.name} ({names}) VALUES ({marks})", list(rows))  # noqa: S608 - our own names
 
 
+async def select(
+    tx: AsyncConnection, model: type[Base], columns: str, cluster: str, keys: Iterable[SlotKey]
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """These columns of every row of these slots."""
+    statement = text(_SELECT[tx.dialect.name].format(columns=columns, table=table(model).name))
+    return (await tx.execute(statement, {"cluster": cluster, "keys": _json(keys)})).all()
+
+
 async def delete(tx: AsyncConnection, model: type[Base], cluster: str, keys: Iterable[SlotKey]) -> None:
     """Delete every row of these slots."""
-    statement = with_keys(tx, f"DELETE FROM {table(model).name} WHERE cluster = :cluster", "AND")  # noqa: S608 - our own names
-    await tx.execute(statement, {"cluster": cluster, "keys": as_json(keys)})
+    name = table(model).name
+    if tx.dialect.name == "postgresql":
+        hours: dict[str, list[int]] = {}
+        for key in keys:
+            hours.setdefault(key.account, []).append(key.hour)
+        if hours:
+            rows = [(cluster, account, min(found), max(found), found) for account, found in hours.items()]
+            await tx.exec_driver_sql(_DELETE.format(table=name), rows)
+        return
+    found = _SELECT["sqlite"].format(columns="1", table=name).replace("SELECT 1", "DELETE", 1)
+    await tx.execute(text(found), {"cluster": cluster, "keys": _json(keys)})
 
 
-def with_keys(tx: AsyncConnection, statement: str, word: str = "WHERE") -> TextClause:
-    """A statement about the slots whose keys are bound as ``keys``."""
-    return text(f"{statement} {word} (account, hour) IN (SELECT k.account, k.hour FROM {KEYS[tx.dialect.name]})")  # noqa: S608
-
-
-def as_json(keys: Iterable[SlotKey]) -> str:
-    """Keys as `with_keys` binds them."""
+def _json(keys: Iterable[SlotKey]) -> str:
     return orjson.dumps([tuple(key) for key in keys]).decode()
 
 

@@ -87,7 +87,7 @@ def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         "lock_timeout": BUSY_MILLISECONDS,
         "idle_in_transaction_session_timeout": STATEMENT_MILLISECONDS,
     }
-    options = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    options = " ".join(f"-c {name}={value}" for name, value in {**limits, "jit": "off"}.items())
     engine = create_async_engine(
         url.difference_update_query(["options"]),
         pool_size=POOL_SIZE,

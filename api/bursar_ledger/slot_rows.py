@@ -15,11 +15,9 @@ from bursar_ledger.slots import Content, FlatRow, Standing
 from bursar_ledger.tables import Bucket, Entry, Head, Hour, Rebuild, Slot, Watermark
 
 _ROWS: Final = (
-    'SELECT account, hour, "user", resource, allocated_0, allocated_1, allocated_2, allocated_3,'
-    " refunded_0, refunded_1, refunded_2, refunded_3 FROM usage_buckets WHERE cluster = :cluster"
+    'account, hour, "user", resource, allocated_0, allocated_1, allocated_2, allocated_3,'
+    " refunded_0, refunded_1, refunded_2, refunded_3"
 )
-_VERSIONS: Final = "SELECT account, hour, epoch, seq FROM usage_slots WHERE cluster = :cluster"
-_ROLLED: Final = "SELECT account, hour FROM usage_slots WHERE cluster = :cluster AND rolled = 1"
 DAY: Final = 86_400
 
 
@@ -53,7 +51,7 @@ async def _published(tx: AsyncConnection, cluster: str, accounts: Collection[str
 
 async def versions(tx: AsyncConnection, cluster: str, keys: Iterable[SlotKey]) -> dict[SlotKey, SlotVersion]:
     """The stored versions of these slots."""
-    rows = await tx.execute(bulk.with_keys(tx, _VERSIONS, "AND"), {"cluster": cluster, "keys": bulk.as_json(keys)})
+    rows = await bulk.select(tx, Slot, "account, hour, epoch, seq", cluster, keys)
     return {SlotKey(account, hour): SlotVersion(epoch, seq) for account, hour, epoch, seq in rows}
 
 
@@ -62,8 +60,8 @@ async def rolled(tx: AsyncConnection, cluster: str, keys: Iterable[SlotKey], bef
     days = {key: SlotKey(key.account, key.hour - key.hour % DAY) for key in keys if key.hour < before}
     if not days:
         return set()
-    found = await tx.execute(bulk.with_keys(tx, _ROLLED, "AND"), {"cluster": cluster, "keys": bulk.as_json(set(days.values()))})
-    whole = {SlotKey(account, hour) for account, hour in found}
+    found = await bulk.select(tx, Slot, "account, hour, rolled", cluster, set(days.values()))
+    whole = {SlotKey(account, hour) for account, hour, as_one in found if as_one}
     return {key for key, day in days.items() if day in whole}
 
 
@@ -71,8 +69,7 @@ async def rows_of(tx: AsyncConnection, cluster: str, keys: Collection[SlotKey]) 
     """The stored rows of these slots."""
     found: dict[SlotKey, list[FlatRow]] = {}
     if keys:
-        rows = await tx.execute(bulk.with_keys(tx, _ROWS, "AND"), {"cluster": cluster, "keys": bulk.as_json(keys)})
-        for account, hour, *rest in rows:
+        for account, hour, *rest in await bulk.select(tx, Bucket, _ROWS, cluster, keys):
             found.setdefault(SlotKey(account, hour), []).append(tuple(rest))
     return found
 
