@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from bursar_domain.buckets import NOTHING, Amounts, RowKey, SlotKey, SlotVersion
+from bursar_domain.buckets import Amounts, RowKey, SlotKey, SlotVersion
 from bursar_domain.entries import CorrectionRow, Entry, EntryKind
 from bursar_domain.units import HOUR, QUARTER
 from bursar_domain.wire import RebuiltRange, RefusalReason, Refused, SlotReport
@@ -87,27 +87,36 @@ def _misplaced(slot: SlotReport, standing: Standing, now: int) -> RefusalReason 
 
 
 def _rows(slot: SlotReport, capacity: Mapping[str, int]) -> list[FlatRow] | RefusalReason:
-    """The slot's rows as they are stored, or why they can't be true."""
+    """The slot's rows as they are stored, or why they can't be true. Written out, for it sees every bucket there is."""
     rows: list[FlatRow] = []
     keys: set[tuple[str, str]] = set()
-    sums: dict[str, tuple[int, int, int, int]] = {}
+    sums: dict[str, list[int]] = {}
     for row in slot.rows:
         (a, b, c, d), (e, f, g, h) = row.allocated, row.refunded
-        if not (0 <= e <= a and 0 <= f <= b and 0 <= g <= c and 0 <= h <= d):
-            return "Negative"
-        if a > MOST or b > MOST or c > MOST or d > MOST:
-            return "Overflow"
+        if not (0 <= e <= a <= MOST and 0 <= f <= b <= MOST and 0 <= g <= c <= MOST and 0 <= h <= d <= MOST):
+            return _beyond(row.allocated, row.refunded)
         user, resource = row.user, row.resource
         keys.add((user, resource))
-        w, x, y, z = sums.get(resource, NOTHING)
-        sums[resource] = w + a, x + b, y + c, z + d
+        if (total := sums.get(resource)) is None:
+            sums[resource] = [a, b, c, d]
+        else:
+            total[0] += a
+            total[1] += b
+            total[2] += c
+            total[3] += d
         if a or b or c or d:
             rows.append((user, resource, a, b, c, d, e, f, g, h))
     if len(keys) != len(slot.rows):
         return "DuplicateRow"
-    if any(max(amounts) > capacity.get(resource, MOST) * QUARTER for resource, amounts in sums.items()):
-        return "Absurd"
+    for resource, total in sums.items():
+        if max(total) > capacity.get(resource, MOST) * QUARTER:
+            return "Absurd"
     return rows
+
+
+def _beyond(allocated: Iterable[int], refunded: Iterable[int]) -> RefusalReason:
+    below = any(not 0 <= back <= amount for amount, back in zip(allocated, refunded, strict=True))
+    return "Negative" if below else "Overflow"
 
 
 def newest(slots: Iterable[tuple[SlotKey, Content]]) -> dict[SlotKey, Content]:
@@ -203,8 +212,13 @@ HourRow = tuple[str, int, int, int, int, int]
 
 def charged(rows: Iterable[FlatRow]) -> list[HourRow]:
     """The rows of a slot summed over its users."""
-    sums: dict[str, tuple[int, int, int, int]] = {}
+    sums: dict[str, list[int]] = {}
     for _, resource, a, b, c, d, e, f, g, h in rows:
-        w, x, y, z = sums.get(resource, NOTHING)
-        sums[resource] = w + a - e, x + b - f, y + c - g, z + d - h
-    return [(resource, sum(amounts), *amounts) for resource, amounts in sums.items()]
+        if (total := sums.get(resource)) is None:
+            sums[resource] = [a - e, b - f, c - g, d - h]
+        else:
+            total[0] += a - e
+            total[1] += b - f
+            total[2] += c - g
+            total[3] += d - h
+    return [(resource, w + x + y + z, w, x, y, z) for resource, (w, x, y, z) in sums.items()]
