@@ -108,6 +108,10 @@ class Reason(StrEnum):
         "AccountingStorageTRES lacks a resource of the cluster, so the scheduler does not count it.",
     )
     FRACTIONAL_WEIGHTS = "FractionalWeights", "TRESBillingWeights has fractions, which the scheduler truncates for each job."
+    BILLING_WEIGHTS = (
+        "BillingWeights",
+        "TRESBillingWeights of a partition is not what the cluster's billing says, so service units are counted otherwise.",
+    )
     PRIVILEGE_MISSING = "PrivilegeMissing", "The agent's user lacks the scheduler's right to write limits."
     UNSUPPORTED_VERSION = "UnsupportedVersion", "The scheduler's version is none that the plug-in knows."
 

@@ -9,6 +9,7 @@ from bursar_agent.schedulers.slurm import readiness
 from bursar_agent.schedulers.slurm.readiness import Facts
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_domain.wire import ClusterSettings, TrackedResource
+from bursar_local.slurm import Slurm
 from bursar_testing.slurm_accounts import cluster_settings
 
 GOOD = Facts(
@@ -122,3 +123,73 @@ async def test_a_resource_that_slurm_does_not_count_is_named(scheduler: SlurmSch
     (miss,) = (await scheduler.capabilities(settings)).misses
     assert miss.reason == "TrackableMissing"
     assert miss.remedy == "AccountingStorageTRES=gres/fpga,gres/gpu,gres/gpu:a100"
+
+
+@pytest.mark.parametrize(
+    ("qos", "words"),
+    [
+        ((("normal", "1.000000", "", ""),), "there is no such QOS"),
+        ((("landing", "0.500000", "UsageFactorSafe", ""),), "whose UsageFactor is 0.500000"),
+        ((("landing", "0.000000", "NoDecay", ""),), "UsageFactor 0"),
+    ],
+)
+def test_a_qos_of_the_settings_that_soft_land_cannot_use_is_a_miss(
+    qos: tuple[tuple[str, str, str, str], ...], words: str
+) -> None:
+    (miss,) = readiness.misses(ALPHA, replace(GOOD, qos=qos, soft_land_qos="landing"))
+    assert miss.reason == "UsageFactorSafe"
+    assert words in miss.message
+    assert "landing" in miss.remedy
+
+
+def test_a_qos_that_soft_land_can_use_is_none() -> None:
+    assert reasons(replace(GOOD, soft_land_qos="free")) == set()
+
+
+WEIGHTS = {"cpu": 1, "gpu": 16, "memory": 2}
+TRACKABLES = {"cpu": "cpu", "gpu": "gres/gpu", "memory": "mem"}
+
+
+def weighted(text: str | None) -> list[str]:
+    """Remedies for one partition with these TRESBillingWeights."""
+    partition = {"PartitionName": "batch"} | ({} if text is None else {"TRESBillingWeights": text})
+    misses = list(readiness.billing_misses(WEIGHTS, TRACKABLES, [partition]))
+    assert all(miss.reason == "BillingWeights" and miss.message for miss in misses)
+    return [miss.remedy for miss in misses]
+
+
+@pytest.mark.parametrize(
+    "text", ["CPU=1,Mem=2G,GRES/gpu=16", "cpu=1.0,mem=2G,GRES/gpu=16.0", "GRES/gpu=16,CPU=1,Mem=2G,Node=0"]
+)
+def test_weights_that_are_those_of_the_cluster_are_no_miss(text: str) -> None:
+    assert weighted(text) == []
+
+
+LINE = "PartitionName=batch TRESBillingWeights=cpu=1,gres/gpu=16,mem=2G"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "CPU=1", "CPU=1,Mem=2G,GRES/gpu=8", "CPU=1,Mem=0.25G,GRES/gpu=16", "CPU=1,Mem=2G,GRES/gpu=16,Node=3", "CPU=x"],
+)
+def test_weights_that_differ_are_a_miss_with_the_exact_line(text: str | None) -> None:
+    assert weighted(text) == [LINE]
+
+
+async def test_decay_that_is_switched_on_in_the_running_slurm_is_found_and_gone_again(
+    slurm: Slurm, scheduler: SlurmScheduler, cluster: ClusterSettings
+) -> None:
+    path = slurm.layout.configuration
+    before = path.read_text()
+    with_decay = before.replace("PriorityDecayHalfLife=0\n", "PriorityDecayHalfLife=7-0\n")
+    path.write_text(with_decay.replace("PriorityUsageResetPeriod=NONE\n", "PriorityUsageResetPeriod=MONTHLY\n"))
+    try:
+        await slurm.run("scontrol", "reconfigure")
+        misses = {miss.reason: miss for miss in (await scheduler.capabilities(cluster)).misses}
+        assert misses.keys() == {"HalfLife", "ResetPeriod"}
+        assert misses["HalfLife"].remedy == "PriorityDecayHalfLife=0"
+        assert misses["ResetPeriod"].remedy == "PriorityUsageResetPeriod=NONE"
+    finally:
+        path.write_text(before)
+        await slurm.run("scontrol", "reconfigure")
+    assert (await scheduler.capabilities(cluster)).misses == ()

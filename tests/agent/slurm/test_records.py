@@ -96,7 +96,7 @@ def test_usage_factors_are_thousandths() -> None:
     assert factors.parse("normal|1.000000\nfree|0.000000\nhalf|0.500000\n") == {"normal": 1000, "free": 0, "half": 500}
 
 
-@pytest.mark.parametrize("text", ["", "p1||||||", "root|||||||", "root||||||\np1||cpu=x||||"])
+@pytest.mark.parametrize("text", ["", "p1|||||||||", "root||||||||||", "root|||||||||\np1||cpu=x|||||||"])
 def test_a_listing_without_the_root_account_or_of_another_form_is_no_answer(text: str) -> None:
     with pytest.raises(SchedulerUnavailable):
         associations.parse_accounts(text, {})
@@ -137,7 +137,7 @@ def test_a_description_may_hold_anything() -> None:
 
 
 def test_a_user_who_may_not_submit_is_no_member() -> None:
-    rows = associations.parse_accounts("root||||||\np1||||||\np1|al||||0|\np1|bo|||||\n", {"p1": "bursar:y"})
+    rows = associations.parse_accounts("root|||||||||\np1|||||||||\np1|al||||0||||\np1|bo||||||||\n", {"p1": "bursar:y"})
     assert (rows["p1"].members, rows["p1"].blocked, rows["p1"].description) == ({"bo"}, {"al"}, "bursar:y")
 
 

@@ -51,7 +51,7 @@ async def test_a_second_one_runs_beside_and_says_what_it_lacks(slurm: Slurm, uns
     remedies = {miss.remedy for miss in ready.misses}
     assert "AccountingStorageEnforce=associations,limits,qos,safe (then restart slurmctld)" in remedies
     assert "PartitionName=batch DefaultTime=01:00:00" in remedies
-    assert (await slurm.run("sinfo", "--noheader", "--format=%N")).strip() == "alpha-host"
+    assert (await slurm.run("sinfo", "--noheader", "--format=%N")).strip() == "alpha-host,alpha-host-2"
     assert (await unsafe.run("sinfo", "--noheader", "--format=%N")).strip() == "beta-host"
 
 

@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bursar_agent.schedulers.base import AccountChange
 from bursar_agent.schedulers.slurm import writes
+from bursar_agent.schedulers.slurm.softland import Earlier
 from bursar_testing.slurm_accounts import cluster_settings, new
 
 ALPHA = cluster_settings("alpha")
+EARLIER = {"had-two": Earlier(("long", "normal"), "normal")}
 
 
 def plan(
     changes: Sequence[AccountChange], names_per_call: int = 200, blocked: dict[str, frozenset[str]] | None = None
 ) -> list[list[str]]:
     """The stages as text."""
-    stages = writes.stages(ALPHA, changes, names_per_call=names_per_call, blocked=blocked or {}, default_accounts={})
+    stages = writes.stages(
+        ALPHA, changes, names_per_call=names_per_call, blocked=blocked or {}, default_accounts={}, earlier=EARLIER
+    )
     return [[" ".join(write.arguments) for write in stage] for stage in stages]
 
 
@@ -94,3 +99,34 @@ def test_many_accounts_of_different_projects_are_made_by_one_command() -> None:
     assert len(stage) == 1
     assert "description=bursar:project organization" in stage[0]
     assert [len(stage) for stage in plan(changes[:3])] == [3]
+
+
+def test_a_soft_landing_is_one_qos_and_its_undo_is_what_was_before() -> None:
+    assert plan([AccountChange("a", qos="gratis", blocked=False)]) == [
+        ["modify account where name=a cluster=alpha set GrpSubmitJobs=-1 QOS=gratis DefaultQOS=gratis"]
+    ]
+    undone = [AccountChange("a", qos=""), AccountChange("had-two", qos="")]
+    assert plan(undone) == [
+        [
+            "modify account where name=a cluster=alpha set QOS= DefaultQOS=-1",
+            "modify account where name=had-two cluster=alpha set QOS=long,normal DefaultQOS=normal",
+        ]
+    ]
+
+
+def test_what_stops_jobs_is_written_before_what_lets_them_start() -> None:
+    changes = [AccountChange("a", blocked=False), AccountChange("b", blocked=True), AccountChange("c", qos="gratis")]
+    first, second = plan(changes)
+    assert [" name=a " in command for command in (*first, *second)] == [False, False, True]
+
+
+def test_no_command_ever_resets_a_counter() -> None:
+    sources = [path.read_text() for path in Path(writes.__file__).parent.glob("*.py")]
+    assert sources
+    assert not any("RawUsage" in text for text in sources)
+    everything = AccountChange(
+        "a", True, "bursar:x", "bursar", {"cpu": 1}, {"cpu": 2}, {"cpu": 3}, False, False, "", add_members=frozenset({"al"})
+    )
+    commands = [command for stage in plan([everything]) for command in stage]
+    assert commands
+    assert not any("raw" in command.lower() or "+=" in command or "-=" in command for command in commands)

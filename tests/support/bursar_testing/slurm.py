@@ -22,9 +22,9 @@ async def need_slurm() -> None:
 
 @pytest.fixture(scope="session")
 async def slurm(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Slurm]:
-    """A running Slurm called `alpha` with 512 CPUs, 8 GPUs and six users (`.run`, `.submit`, `.environment`, `.bin`)."""
+    """A running Slurm called `alpha`: two nodes of 512 CPUs, 8 GPUs, six users (`.run`, `.submit`, `.environment`, `.bin`)."""
     await need_slurm()
-    running = await Slurm.start(tmp_path_factory.mktemp("slurm"), cluster="alpha", users=USERS)
+    running = await Slurm.start(tmp_path_factory.mktemp("slurm"), cluster="alpha", users=USERS, nodes=2)
     try:
         yield running
     finally:

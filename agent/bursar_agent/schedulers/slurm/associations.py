@@ -6,9 +6,21 @@ from typing import Final
 
 from bursar_agent.schedulers.base import AccountView, Reading, SchedulerUnavailable
 from bursar_agent.schedulers.slurm import names, tres
+from bursar_agent.schedulers.slurm.softland import Earlier
 from bursar_domain.wire import ClusterSettings
 
-ASSOCIATION_FIELDS: Final = ("Account", "User", "GrpTRESRunMins", "GrpTRES", "GrpJobs", "MaxSubmit", "Partition")
+ASSOCIATION_FIELDS: Final = (
+    "Account",
+    "User",
+    "GrpTRESRunMins",
+    "GrpTRES",
+    "GrpJobs",
+    "MaxSubmit",
+    "Partition",
+    "GrpSubmit",
+    "QOS",
+    "DefaultQOS",
+)
 SHARE_FIELDS: Final = ("Cluster", "Account", "User", "GrpTRESMins", "GrpTRESRaw", "TRESRunMins")
 WIDE: Final = "%4000"
 
@@ -42,6 +54,8 @@ class AccountRow:
     run_minutes: Mapping[str, int]
     concurrent: Mapping[str, int]
     held: bool
+    is_blocked: bool
+    qos: Earlier
     members: set[str] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
 
@@ -79,16 +93,19 @@ def parse_accounts(text: str, descriptions: Mapping[str, str]) -> dict[str, Acco
             rows[values[0]] = _account(values, descriptions.get(values[0], ""))
     if names.SLURM_ROOT not in rows:
         raise SchedulerUnavailable("sacctmgr listed no root account: the answer is not whole, or the cluster's name is wrong")
-    for account, user, _, _, _, max_submit, _ in members:
+    for account, user, _, _, _, max_submit, *_ in members:
         if (row := rows.get(account)) is not None:
             (row.blocked if max_submit == "0" else row.members).add(user)
     return rows
 
 
 def _account(values: list[str], description: str) -> AccountRow:
-    account, _, run_minutes, concurrent, jobs, _, _ = values
+    account, _, run_minutes, concurrent, jobs, _, _, submit, qos, default_qos = values
+    own = Earlier(tuple(name for name in qos.split(",") if name), default_qos)
     try:
-        return AccountRow(account, description, tres.parse(run_minutes), tres.parse(concurrent), jobs == "0")
+        return AccountRow(
+            account, description, tres.parse(run_minutes), tres.parse(concurrent), jobs == "0", submit == "0", own
+        )
     except ValueError as error:
         raise SchedulerUnavailable(f"sacctmgr's row of account {account} can't be read: {error}") from error
 
@@ -123,7 +140,7 @@ def _share_values(line: str) -> list[str]:
     return [values[0].strip(), values[1].rstrip(), *(value.strip() for value in values[2:])]
 
 
-def view(settings: ClusterSettings, row: AccountRow, shares: Mapping[str, ShareRow]) -> AccountView:
+def view(settings: ClusterSettings, row: AccountRow, shares: Mapping[str, ShareRow], soft_land_qos: str = "") -> AccountView:
     """One account as the agent sees it: place and limits as slurmctld has them, everything else as the database has it."""
     share = shares.get(row.account, NOT_SHOWN)
     tracked = {resource.trackable for resource in settings.resources}
@@ -135,6 +152,8 @@ def view(settings: ClusterSettings, row: AccountRow, shares: Mapping[str, ShareR
         readings={name: _reading(name, row, share) for name in sorted(wanted)},
         members=frozenset(row.members),
         held=row.held,
+        blocked=row.is_blocked,
+        qos=soft_land_qos if soft_land_qos and row.qos.qos == (soft_land_qos,) else "",
     )
 
 

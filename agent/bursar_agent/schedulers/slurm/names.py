@@ -45,6 +45,8 @@ def check_change(change: AccountChange) -> None:
         raise BadName(f"description {change.description!r}: bursar: and up to 100 of a-z, 0-9, ., _, :, / and -")
     if change.create and not change.description:
         raise BadName(f"account {change.account}: an account is created with a description that marks it as ours")
+    if change.qos and not SCHEDULER_NAME.fullmatch(change.qos):
+        raise BadName(f"QOS {change.qos!r}: 1 to 40 of a-z, 0-9, _, . and -")
     for user in change.add_members | change.remove_members:
         if not names.is_user(user):
             raise BadName(f"user {user!r}: {names.HELP[names.USER_PATTERN]}")

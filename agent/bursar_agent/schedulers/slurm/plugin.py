@@ -6,6 +6,7 @@ from bursar_agent.schedulers.slurm.commands import Commands
 from bursar_agent.schedulers.slurm.factors import FactorStore
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_agent.schedulers.slurm.settings import SlurmSettings
+from bursar_agent.schedulers.slurm.softland import SoftLandings
 
 
 class SlurmPlugin:
@@ -15,8 +16,8 @@ class SlurmPlugin:
     settings = SlurmSettings
 
     def connect(self, settings: SlurmSettings, state_directory: Path) -> SlurmScheduler:
-        """A scheduler for validated settings; Slurm keeps all state but for the usage factors of the past."""
-        return SlurmScheduler(settings, Commands(settings), FactorStore(state_directory))
+        """A scheduler for validated settings; Slurm keeps all but past usage factors and the QOSes of confined accounts."""
+        return SlurmScheduler(settings, Commands(settings), FactorStore(state_directory), SoftLandings(state_directory))
 
 
 PLUGIN = SlurmPlugin()

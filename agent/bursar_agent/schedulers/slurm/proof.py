@@ -17,6 +17,7 @@ def unproven(change: AccountChange, view: AccountView | None) -> str:
         or _amounts("GrpTRESRunMins", change.run_minutes, view, lambda reading: reading.run_minutes_limit)
         or _amounts("GrpTRES", change.concurrent, view, lambda reading: reading.concurrent_limit)
         or _hold(change, view)
+        or _confinement(change, view)
         or _members(change, view)
     )
 
@@ -39,6 +40,14 @@ def _hold(change: AccountChange, view: AccountView) -> str:
     if change.held is None or change.held == view.held:
         return ""
     return f"it is {'held' if view.held else 'not held'}"
+
+
+def _confinement(change: AccountChange, view: AccountView) -> str:
+    if change.blocked is not None and change.blocked != view.blocked:
+        return f"it is {'blocked' if view.blocked else 'not blocked'}"
+    if change.qos is not None and change.qos != view.qos:
+        return f"its jobs may have {f'QOS {view.qos} alone' if view.qos else 'more than one QOS'}"
+    return ""
 
 
 def _members(change: AccountChange, view: AccountView) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 from bursar_crds.reasons import Reason
@@ -13,6 +14,8 @@ OLDEST: Final = (21, 8)
 PRIVILEGED: Final = frozenset({"operator", "administrator"})
 MAX_SKEW_SECONDS: Final = 60
 _DIAGNOSIS_TIME: Final = re.compile(r"sdiag output at .*?\(?(?P<seconds>[0-9]{9,})\)?")
+_WEIGHT: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._:/-]*)=(?P<weight>[0-9]+(?:\.[0-9]*)?)(?P<suffix>[KMGTPkmgtp]?)")
+_WEIGHT_POWERS: Final = {"K": 2, "": 1, "M": 1, "G": 0, "T": -1, "P": -2}
 _QUEUE: Final = re.compile(r"^DBD Agent queue size:\s*(?P<size>[0-9]+)", re.MULTILINE)
 
 
@@ -28,6 +31,7 @@ class Facts:
     user: str
     controller_time: int | None
     now: int
+    soft_land_qos: str = ""
 
 
 def parse_configuration(text: str) -> dict[str, str]:
@@ -75,6 +79,7 @@ def misses(settings: ClusterSettings, facts: Facts) -> tuple[Miss, ...]:
         *_time_limits(facts),
         *_resources(settings, facts),
         *_qos(facts),
+        *_soft_land(facts),
         *_agent(facts),
     )
     return tuple(found)
@@ -178,6 +183,55 @@ def _qos(facts: Facts) -> Iterator[Miss]:
             text = f"QOS {name} has GrpTRESMins={minutes}, which replaces the accounts' limits for jobs of that QOS"
             names = ",".join(f"{item.partition('=')[0]}=-1" for item in minutes.split(","))
             yield _miss(Reason.LIMITS_MISSING, text, f"sacctmgr modify qos where name={name} set GrpTRESMins={names}")
+
+
+def _soft_land(facts: Facts) -> Iterator[Miss]:
+    """The flag of a QOS with factor 0 is looked at above."""
+    name = facts.soft_land_qos
+    factors = {row[0]: row[1] for row in facts.qos}
+    if name and name not in factors:
+        text = f"soft_land_qos is {name}, and there is no such QOS: SoftLand holds instead"
+        yield _miss(Reason.USAGE_FACTOR_SAFE, text, f"sacctmgr add qos name={name} UsageFactor=0 Flags=UsageFactorSafe")
+    elif name and (not factors[name] or factors[name].strip("0.")):
+        text = f"soft_land_qos is {name}, whose UsageFactor is {factors[name] or 'not set'}: SoftLand holds instead"
+        remedy = f"sacctmgr modify qos where name={name} set UsageFactor=0 Flags+=UsageFactorSafe"
+        yield _miss(Reason.USAGE_FACTOR_SAFE, text, remedy)
+
+
+def billing_misses(
+    weights: Mapping[str, int], trackables: Mapping[str, str], partitions: Iterable[Mapping[str, str]]
+) -> Iterator[Miss]:
+    """Partitions whose TRESBillingWeights are not those of the Cluster's `spec.billing`, with the line that mends each.
+
+    `weights` are by Bursar's resource, memory by the GiB as people write it; `trackables` have the TRES of each resource.
+    """
+    wanted = {_billing_name(trackables.get(name, name)): weight for name, weight in weights.items()}
+    line = ",".join(f"{name}={weight}{'G' if name == 'mem' else ''}" for name, weight in sorted(wanted.items()))
+    for partition in partitions:
+        shown = partition.get("TRESBillingWeights", "")
+        if _billing(shown) != {name: Fraction(weight) for name, weight in wanted.items()}:
+            name = partition["PartitionName"]
+            text = f"partition {name} has TRESBillingWeights={shown or 'none'}, the Cluster's spec.billing says {line}"
+            yield _miss(Reason.BILLING_WEIGHTS, text, f"PartitionName={name} TRESBillingWeights={line}")
+
+
+def _billing(text: str) -> dict[str, Fraction]:
+    """Weights by TRES, memory by the GiB (a bare number counts by the MiB); one that can't be read is no weight at all."""
+    found: dict[str, Fraction] = {}
+    for item in text.split(",") if text else ():
+        match = _WEIGHT.fullmatch(item.strip())
+        if match is None:
+            return {}
+        name = _billing_name(match["name"])
+        power = _WEIGHT_POWERS[match["suffix"].upper()] if name == "mem" else 0
+        weight = Fraction(match["weight"]) * (Fraction(1024) ** power if name == "mem" else 1)
+        if weight:
+            found[name] = weight
+    return found
+
+
+def _billing_name(trackable: str) -> str:
+    return trackable.lower().removeprefix("tres/")
 
 
 def _agent(facts: Facts) -> Iterator[Miss]:

@@ -17,17 +17,18 @@ from bursar_agent.schedulers.base import (
     SchedulerUnavailable,
     UsageRead,
 )
-from bursar_agent.schedulers.slurm import associations, factors, names, proof, readiness, records, writes
+from bursar_agent.schedulers.slurm import associations, factors, names, proof, readiness, records, softland, writes
 from bursar_agent.schedulers.slurm.associations import AccountRow
 from bursar_agent.schedulers.slurm.commands import Commands, CommandTimedOut
 from bursar_agent.schedulers.slurm.factors import FactorStore
 from bursar_agent.schedulers.slurm.records import Listed, Record
 from bursar_agent.schedulers.slurm.settings import SlurmSettings
+from bursar_agent.schedulers.slurm.softland import SoftLandings
 from bursar_crds.names import is_user
 from bursar_domain.units import DEFAULT_TRACKABLE
 from bursar_domain.wire import ClusterSettings
 
-CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "members", "usage")
+CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "block", "members", "usage")
 ROOT_MARK = "bursar:root"
 SETTLE_STEP_SECONDS = 0.2
 
@@ -47,11 +48,13 @@ class Snapshot:
 class SlurmScheduler:
     """A connected Slurm. One writer at a time; reads may go beside."""
 
-    def __init__(self, settings: SlurmSettings, commands: Commands, past_factors: FactorStore) -> None:
+    def __init__(self, settings: SlurmSettings, commands: Commands, past_factors: FactorStore, landings: SoftLandings) -> None:
         """Runs nothing yet."""
         self._settings = settings
         self._commands = commands
         self._past_factors = past_factors
+        self._landings = landings
+        self._soft_land_qos: str | None = None
         self._writing = asyncio.Lock()
         self._cluster: str | None = None
         self._trackables: Mapping[str, str] = DEFAULT_TRACKABLE
@@ -78,6 +81,7 @@ class SlurmScheduler:
             user=user,
             controller_time=readiness.controller_time(diagnosis),
             now=int(time.time()),
+            soft_land_qos=self._settings.soft_land_qos,
         )
         version = facts.configuration.get("SLURM_VERSION", "unknown")
         return Readiness("slurm", version, CAPABILITIES, readiness.misses(settings, facts))
@@ -92,6 +96,7 @@ class SlurmScheduler:
         started = int(time.time())
         empty_before, in_force = await asyncio.gather(self._queue_is_empty(), self._factors())
         self._past_factors.note(in_force, started)
+        self._soft_land_qos = None
         found, bad = await self._records(cluster, since, started)
         listed = records.parse_listing(await self._commands.read("squeue", *records.listing_arguments()))
         empty = empty_before and await self._queue_is_empty()
@@ -122,6 +127,7 @@ class SlurmScheduler:
     ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         """Errors and missing users by account."""
         before = await self._snapshot(settings)
+        self._landings.note(changes, {name: row.qos for name, row in before.rows.items()})
         refused = {change.account: why for change in changes if (why := _refusal(settings, before, change))}
         allowed = [change for change in changes if change.account not in refused]
         known = await self._commands.existing_users(sorted({user for change in allowed for user in change.add_members}))
@@ -129,6 +135,7 @@ class SlurmScheduler:
         possible += [replace(change, add_members=change.add_members & known) for change in allowed]
         complaints = await self._write_all(await self._stages(settings, before, possible))
         unproven = await self._read_back(settings, possible) if possible else {}
+        self._landings.forget(change.account for change in possible if change.qos == "" and change.account not in unproven)
         errors = {account: _sentence(why, complaints.get(account, "")) for account, why in unproven.items()}
         return {**errors, **refused}, {change.account: tuple(sorted(change.add_members - known)) for change in allowed}
 
@@ -157,9 +164,10 @@ class SlurmScheduler:
         )
         rows = associations.parse_accounts(listed, associations.parse_descriptions(described))
         shares = associations.parse_shares(shared, cluster)
-        views = {name: associations.view(settings, row, shares) for name, row in rows.items()}
+        landing = await self._landing_qos()
+        views = {name: associations.view(settings, row, shares, self._settings.soft_land_qos) for name, row in rows.items()}
         root = views.pop(settings.root_account, None)
-        return Snapshot(Observation(now, views, root), rows)
+        return Snapshot(Observation(now, views, root, landing), rows)
 
     async def _stages(
         self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]
@@ -177,7 +185,14 @@ class SlurmScheduler:
     ) -> Sequence[writes.Stage]:
         names.check_settings(settings)
         per_call = self._settings.names_per_call
-        return writes.stages(settings, changes, names_per_call=per_call, blocked=blocked, default_accounts=defaults)
+        return writes.stages(
+            settings,
+            changes,
+            names_per_call=per_call,
+            blocked=blocked,
+            default_accounts=defaults,
+            earlier=self._landings.earlier,
+        )
 
     async def _new_defaults(
         self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange], leavers: Sequence[str]
@@ -228,6 +243,14 @@ class SlurmScheduler:
             if not missing or time.monotonic() > deadline:
                 return missing
             await asyncio.sleep(SETTLE_STEP_SECONDS)
+
+    async def _landing_qos(self) -> str:
+        """The QOS of the settings while it is fit; looked at again with each read of job records."""
+        if self._soft_land_qos is None:
+            name = self._settings.soft_land_qos
+            fit = bool(name) and softland.is_fit(await self._commands.read("sacctmgr", *softland.arguments()), name)
+            self._soft_land_qos = name if fit else ""
+        return self._soft_land_qos
 
     async def _admin_level(self, user: str) -> str:
         if not is_user(user):

@@ -38,4 +38,9 @@ class SlurmSettings(BaseModel):
     )
     writers: int = Field(default=4, ge=1, le=64, description="commands at once for different groups of accounts")
     window_hours: int = Field(default=24, ge=1, le=24 * 31, description="job records are read in windows of this length")
+    soft_land_qos: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9_.-]{0,39})?$",
+        description="the QOS that SoftLand leaves to an account: UsageFactor=0, Flags=UsageFactorSafe; without one it holds",
+    )
     settle_seconds: float = Field(default=5, ge=0, description="how long a written value may take to show in slurmctld")

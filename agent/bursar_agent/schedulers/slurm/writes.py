@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bursar_agent.schedulers.base import AccountChange
-from bursar_agent.schedulers.slurm import tres
+from bursar_agent.schedulers.slurm import softland, tres
+from bursar_agent.schedulers.slurm.softland import Earlier
 from bursar_domain.wire import ClusterSettings
 
 ORGANIZATION = "bursar"
@@ -40,6 +41,7 @@ def stages(
     names_per_call: int,
     blocked: Mapping[str, frozenset[str]],
     default_accounts: Mapping[str, str],
+    earlier: Mapping[str, Earlier],
 ) -> tuple[Stage, ...]:
     """What to run, stage after stage; the writes of one stage touch different accounts.
 
@@ -47,13 +49,16 @@ def stages(
     (seen on 22.05).
 
     The root account comes first, then new accounts (with limit 1), members, holds, limits, and last the members who leave.
-    `blocked` has the users of an account whom an earlier change stopped; `default_accounts` where a leaver's default goes.
+    `blocked` has the users of an account whom an earlier change stopped; `default_accounts` where a leaver's default goes;
+    `earlier` the QOSes that a confined account gets back.
     """
     root = [change for change in changes if change.account == settings.root_account]
     others = [change for change in changes if change.account != settings.root_account]
-    planner = _Planner(settings.scheduler_name, [resource.trackable for resource in settings.resources], names_per_call)
-    holds = [change for change in others if change.held]
-    rest = [change for change in others if not change.held]
+    planner = _Planner(
+        settings.scheduler_name, [resource.trackable for resource in settings.resources], names_per_call, earlier
+    )
+    holds = [change for change in others if change.held or change.blocked or change.qos]
+    rest = [change for change in others if not (change.held or change.blocked or change.qos)]
     planned = (
         planner.root(root),
         planner.values(root),
@@ -73,6 +78,7 @@ class _Planner:
     cluster: str
     trackables: Sequence[str]
     names_per_call: int
+    earlier: Mapping[str, Earlier]
 
     def root(self, changes: Iterable[AccountChange]) -> Stage:
         """The root account is born without a limit: those below it have theirs."""
@@ -132,10 +138,11 @@ class _Planner:
         )
 
     def values(self, changes: Iterable[AccountChange]) -> Stage:
-        groups = _group((change for change in changes if _assignments(change)), _assignments)
+        groups = _group(changes, lambda change: _assignments(change, self.earlier))
         return self._writes(
             (("modify", "account", "where", *self._where(chunk), "set", *assignments), chunk)
             for assignments, accounts in groups.items()
+            if assignments
             for chunk in self._chunks(accounts)
         )
 
@@ -154,11 +161,12 @@ def _origin(parent: str, description: str) -> tuple[str, ...]:
     return f"parent={parent}", f"description={description}", f"organization={ORGANIZATION}"
 
 
-def _assignments(change: AccountChange) -> tuple[str, ...]:
+def _assignments(change: AccountChange, earlier: Mapping[str, Earlier]) -> tuple[str, ...]:
     maps = {"GrpTRESMins": change.limits, "GrpTRESRunMins": change.run_minutes, "GrpTRES": change.concurrent}
     amounts = [f"{key}={tres.render(value)}" for key, value in maps.items() if value]
     jobs = [] if change.held is None else [f"GrpJobs={0 if change.held else UNLIMITED}"]
-    return (*amounts, *jobs)
+    submissions = [] if change.blocked is None else [f"GrpSubmitJobs={0 if change.blocked else UNLIMITED}"]
+    return (*amounts, *jobs, *submissions, *softland.assignments(change, earlier))
 
 
 def _group(changes: Iterable[AccountChange], key: Callable[[AccountChange], Key]) -> dict[Key, list[str]]:

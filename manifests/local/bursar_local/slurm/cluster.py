@@ -142,6 +142,11 @@ class Slurm:
         """Starts again what `halt` ended."""
         await {"slurmctld": self._start_slurmctld, "slurmdbd": self._start_slurmdbd}[name]()
 
+    def ended_jobs(self) -> str:
+        """slurmctld's own log of attempts that ended, by the plug-in jobcomp/filetxt: independent of slurmdbd."""
+        path = self.layout.log("jobs")
+        return path.read_text(errors="replace") if path.exists() else ""
+
     def lose_counters(self) -> None:
         """Removes the files that hold what accounts and QOS used; slurmctld must be halted."""
         for name in COUNTER_FILES:

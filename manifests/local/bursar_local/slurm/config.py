@@ -152,6 +152,8 @@ def _policy(options: SlurmOptions, layout: Layout, ports: Ports) -> dict[str, st
         "ProctrackType": "proctrack/linuxproc",
         "TaskPlugin": "task/none",
         "JobAcctGatherType": "jobacct_gather/none",
+        "JobCompType": "jobcomp/filetxt",
+        "JobCompLoc": str(layout.log("jobs")),
         "GresTypes": "gpu" if options.gpus else None,
         "SlurmdParameters": "config_overrides",
         "OverTimeLimit": "0",
