@@ -5,6 +5,8 @@ LedgerError
 ├── EditedGrant     one revision with two values: someone edited the allocation's status by hand
 ├── Fenced          a younger session with the same key, or one whose place was taken
 ├── BadReport       a report that no scheduler can have meant
+├── EntryConflict   one key with two contents
+├── Moved           the account has entries that whoever decided did not know
 ├── TooManyPending  enrolments wait for the operator and no more are taken
 └── Unavailable     the database is locked, full or away; repeat the call
 """
@@ -50,6 +52,23 @@ class Fenced(LedgerError):
 
 class BadReport(LedgerError):
     """A report that can't be true; nothing of it was used."""
+
+
+class EntryConflict(LedgerError):
+    """A key that is booked came again with other content."""
+
+    def __init__(self, key: str, number: int) -> None:
+        super().__init__(f"entry {key} is booked as number {number} with other content; entries never change, book another one")
+        self.key = key
+        self.number = number
+
+
+class Moved(LedgerError):
+    """Entries were booked after those that the decision rests on; decide again."""
+
+    def __init__(self, cluster: str, account: str, known: int, newest: int) -> None:
+        super().__init__(f"account {account} of cluster {cluster} has entry {newest}, newer than {known}; decide again")
+        self.newest = newest
 
 
 class TooManyPending(LedgerError):

@@ -7,6 +7,8 @@ from bursar_ledger.changes import Changes
 from bursar_ledger.database import Database
 from bursar_ledger.desired import Desired
 from bursar_ledger.enrolments import Enrolments
+from bursar_ledger.entries import Entries
+from bursar_ledger.firings import Firings
 from bursar_ledger.grants import Grants
 from bursar_ledger.roll import Roll
 from bursar_ledger.sessions import Sessions
@@ -15,7 +17,7 @@ from bursar_ledger.sums import Sums
 from bursar_ledger.usage import Usage
 
 
-class Ledger(Desired, Grants, Enrolments, Sessions, Agents, Usage, Roll, Sums, Spans, Accounts, Changes):
+class Ledger(Desired, Grants, Enrolments, Sessions, Agents, Usage, Roll, Sums, Spans, Accounts, Entries, Firings, Changes):
     """Published desired state, agents, usage and the change feed. Several processes may hold one over the same database."""
 
     def __init__(self, database: Database) -> None:

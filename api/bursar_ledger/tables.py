@@ -234,6 +234,63 @@ class Change(Base):
     number: Mapped[int] = mapped_column(index=True)
 
 
+class BookEntry(Base):
+    """One booking of the chain, append-only; see `bursar_domain.entries.Entry`. ``previous`` is the hash of the one before."""
+
+    __tablename__ = "entries"
+    __table_args__ = (Index("ix_entries_account", "cluster", "account", "number"), Index("ix_entries_uid", "uid", "number"))
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    cluster: Mapped[str]
+    account: Mapped[str]
+    at: Mapped[int]
+    author: Mapped[str]
+    reason: Mapped[str]
+    uid: Mapped[str]
+    namespace: Mapped[str]
+    name: Mapped[str]
+    amounts: Mapped[str]
+    window: Mapped[int | None]
+    reference: Mapped[str]
+    rows: Mapped[str]
+    request: Mapped[str]
+    recorded_at: Mapped[int]
+    previous: Mapped[str]
+    hash: Mapped[str]
+
+
+class ChainHead(Base):
+    """The newest row of a chain, so that it shows when last rows were removed."""
+
+    __tablename__ = "chain_heads"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    hash: Mapped[str]
+
+
+class Firing(Base):
+    """A threshold that was crossed in a window, once for each direction; ``figure`` in percent."""
+
+    __tablename__ = "firings"
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    window: Mapped[int] = mapped_column(primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    direction: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[int]
+    figure: Mapped[int]
+
+
+class RulesInForce(Base):
+    """Rules in force of an allocation in the window that it was in last; ``keys`` is a JSON list."""
+
+    __tablename__ = "rules_in_force"
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    window: Mapped[int]
+    keys: Mapped[str]
+    since: Mapped[int]
+
+
 def table(model: type[Base]) -> Table:
     """The table behind a model."""
     found = model.__table__

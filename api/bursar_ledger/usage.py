@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey, SlotVersion
 from bursar_domain.wire import RebuiltRange, Receipt, Refused, UsageReport
-from bursar_ledger import changes, rebuilds, reports, sessions, slot_rows, slots
+from bursar_ledger import changes, entries, rebuilds, reports, sessions, slot_rows, slots
 from bursar_ledger.database import Database, chunks, upsert
 from bursar_ledger.slots import Content, Standing
 from bursar_ledger.tables import Watermark
@@ -110,8 +110,6 @@ class _Intake:
         if late:
             before = await slot_rows.rows_of(self.tx, self.cluster, [key for key in late if key in stored])
             found = slots.corrections(self.cluster, late, before, self.standing.posting_quarter)
-            from bursar_ledger import entries
-
             await entries.book(self.tx, found, self.now)
 
     async def _move_watermark(self, report: UsageReport) -> bool:
