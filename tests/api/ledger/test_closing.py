@@ -25,7 +25,7 @@ HOURS = {f"1970-01-01T0{hour}:00:00Z": hour * HOUR for hour in range(4)}
 
 async def corrections(ledger: Ledger, cluster: str) -> list[tuple[int, tuple[CorrectionRow, ...]]]:
     """(quarter from which it acts, rows) of each."""
-    found = await ledger.entries(cluster=cluster)
+    found = [booked.entry for booked in await ledger.entries(cluster=cluster)]
     assert all(entry.kind == EntryKind.CORRECTION and entry.author == "agent" for entry in found)
     return [(entry.at, entry.rows) for entry in found]
 
@@ -59,7 +59,7 @@ async def test_a_correction_holds_the_differences_row_by_row(ledger: Ledger, sit
         CorrectionRow(0, "carol", "gpu", (0, 0, 8, 0), (0, 0, 0, 0)),
     )
     assert await corrections(ledger, site) == [(LATER // QUARTER * QUARTER, expected)]
-    assert (await ledger.entries(cluster=site))[0].key == f"correction/{site}/a/0/3.2"
+    assert (await ledger.entries(cluster=site))[0].entry.key == f"correction/{site}/a/0/3.2"
 
 
 async def test_a_closed_slot_that_was_never_sent_is_corrected_from_nothing(ledger: Ledger, site: str) -> None:
