@@ -15,7 +15,7 @@ from bursar_agent.settings import AgentSettings
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
 from bursar_domain.keys import Signer
-from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings, Root
+from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings, Root, StepEntry, WindowEntry
 from bursar_local.slurm import Slurm
 from bursar_testing.slurm_accounts import cluster_settings, until, until_job, until_recorded
 
@@ -69,6 +69,8 @@ def desired(cluster: ClusterSettings, account: str, hours: int, revision: int, s
         granted={"cpu": hours},
         start=start,
         end=FAR_AHEAD,
+        windows=(WindowEntry(start=start, end=FAR_AHEAD, steps=(StepEntry(at=start, granted={"cpu": 3600 * hours}),)),),
+        open_until=FAR_AHEAD,
     )
     entry = AccountEntry(account=account, project=account, members=("alice", "frank"), allocations=(allocation,))
     root = Root(cluster="alpha", epoch=1, generation=revision, acknowledged=0, issued_at=0, valid_until=2**40, digest="d")

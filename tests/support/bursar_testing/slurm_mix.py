@@ -6,7 +6,7 @@ nothing here depends on slurmdbd, sacct or the plug-in.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,7 +14,8 @@ from bursar_local.slurm import Slurm
 from bursar_testing.slurm_accounts import until, until_job
 
 ATTEMPT = re.compile(
-    r"JobId=(?P<job>\d+) UserId=(?P<user>\w+)\(.*?JobState=(?P<state>\w+) .*?StartTime=(?P<start>\S+) EndTime=(?P<end>\S+) NodeList=(?P<nodes>\S+) ",
+    r"JobId=(?P<job>\d+) UserId=(?P<user>\w+)\(.*?JobState=(?P<state>\w+) "
+    r".*?StartTime=(?P<start>\S+) EndTime=(?P<end>\S+) NodeList=(?P<nodes>\S+) ",
     re.DOTALL,
 )
 MIB_PER_CPU = 1024
@@ -73,11 +74,11 @@ class Mix:
     asked: dict[int, Asked] = field(default_factory=dict)
     suspended: Counter[int] = field(default_factory=Counter)
 
-    async def submit(self, asked: Asked, seconds: float, *extra: str, minutes: int = 5, tasks: int | None = None) -> int:
-        """A job that sleeps; `tasks` where it asks for less than it will hold."""
-        job = await self.slurm.submit(
-            self.account, asked.user, cpus=tasks or asked.cpus, minutes=minutes, seconds=seconds, extra=extra
-        )
+    async def submit(self, asked: Asked, what: float | str, *extra: str, minutes: int = 5, tasks: int | None = None) -> int:
+        """A job that sleeps for so many seconds, or runs a command; `tasks` where it asks for less than it will hold."""
+        does = {"command": what} if isinstance(what, str) else {"seconds": what}
+        cpus = tasks or asked.cpus
+        job = await self.slurm.submit(self.account, asked.user, cpus=cpus, minutes=minutes, extra=extra, **does)
         self.asked[job] = asked
         return job
 
@@ -136,16 +137,15 @@ class Mix:
         """How long it ran."""
         return attempt.end - attempt.start - self.suspended[attempt.job]
 
-    def sums(self, *, with_factor: bool = True, only: str = "") -> Counter[tuple[str, str]]:
-        """Unit-seconds by user and resource; `only` attempts that ended in a state."""
+    def sums(self, *, with_factor: bool = True, suspended: Collection[str] = (), only: str = "") -> Counter[tuple[str, str]]:
+        """Unit-seconds by user and resource; `only` attempts that ended in a state; `suspended`: what counts in suspension."""
         total: Counter[tuple[str, str]] = Counter()
-        for attempt, asked in self._counted(only):
+        for attempt in self.attempts():
+            if only and attempt.state != only:
+                continue
+            asked = self.asked[attempt.job]
             factor = asked.factor_thousandths if with_factor else 1000
             for resource, units in asked.held().items():
-                total[asked.user, resource] += units * self.seconds(attempt) * factor // 1000
+                seconds = self.seconds(attempt) + (self.suspended[attempt.job] if resource in suspended else 0)
+                total[asked.user, resource] += units * seconds * factor // 1000
         return +total
-
-    def _counted(self, only: str) -> Iterator[tuple[Attempt, Asked]]:
-        for attempt in self.attempts():
-            if not only or attempt.state == only:
-                yield attempt, self.asked[attempt.job]

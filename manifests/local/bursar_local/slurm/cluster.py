@@ -116,12 +116,15 @@ class Slurm:
         minutes: int = 1,
         seconds: float = 0,
         gpus: int = 0,
+        command: str = "",
         extra: Sequence[str] = (),
     ) -> int:
-        """Submits a job that asks for `minutes` and sleeps for `seconds`; returns its number."""
+        """Submits a job that asks for `minutes` and runs `command`, or sleeps for `seconds`; returns its number."""
         gres = [f"--gres=gpu:a100:{gpus}"] if gpus else []
         request = [f"--account={account}", f"--ntasks={cpus}", f"--time={minutes}", "--chdir=/tmp", "--output=/dev/null"]
-        text = await self.run("sbatch", "--parsable", *request, *gres, *extra, f"--wrap=sleep {seconds}", user=user)
+        text = await self.run(
+            "sbatch", "--parsable", *request, *gres, *extra, f"--wrap={command or f'sleep {seconds}'}", user=user
+        )
         return int(text.strip().splitlines()[-1].split(";")[0])
 
     async def job(self, job_id: int) -> tuple[str, str]:
