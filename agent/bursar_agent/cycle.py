@@ -1,12 +1,14 @@
 """One cycle: observe, count, plan, brake, apply, read back, journal; what came of it goes into the outbox."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from bursar_agent import brake, grants, plan, settled, states
+from bursar_agent import anchors, brake, grants, plan, settled, states
+from bursar_agent.anchors import Unwatched
 from bursar_agent.brake import Verdict
 from bursar_agent.grants import Charged, Grants
 from bursar_agent.journal import Journal
@@ -147,12 +149,14 @@ class Cycles:
     def situation(self, state: DesiredState, observation: Observation) -> Situation:
         """Everything that the plan depends on."""
         now = self.clocks.wall()
+        figures = self._figures(state, observation.time)
+        self._anchor(state, observation, figures)
         return Situation(
             settings=state.settings,
             entries=state.entries,
             digests=state.digests,
             observation=observation,
-            figures=self._figures(state, observation.time),
+            figures=figures,
             memories=self.journal.memories,
             samples=self._samples.view(),
             in_doubt=frozenset(self.journal.in_doubt),
@@ -179,6 +183,24 @@ class Cycles:
             )
             for name, charged in self._charged.items()
         }
+
+    def _anchor(self, state: DesiredState, observation: Observation, figures: Mapping[str, Figures]) -> None:
+        """Where records end before anybody watched a counter, say what it may have been then."""
+        watermark = self.book.watermark
+        if watermark is None or watermark >= observation.time:
+            return
+        for name, resource in itertools.product(figures, state.settings.resources):
+            series = self._samples.series.get((name, resource.trackable))
+            if series and series[0].at > watermark:
+                account = Unwatched(
+                    charged=figures[name].charged,
+                    memory=self.journal.memories.get(name) or AccountMemory(name),
+                    watermark=watermark,
+                    is_new=name not in observation.accounts and len(series) == 1,
+                    in_doubt=name in self.journal.in_doubt,
+                )
+                after = figures[name].after_watermark.get(resource.name, 0)
+                series.insert(0, anchors.anchor(account, resource, series[0], after))
 
     def _charge(self, name: str, laid_out: Grants, now: int) -> Charged:
         """Folded anew only where the entry or the use is another than before."""

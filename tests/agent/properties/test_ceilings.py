@@ -227,9 +227,10 @@ class Ceilings(RuleBasedStateMachine):
             return
         left, room = self.award.left(self.scheduler.jobs, self.scheduler.now), self.head_room()
         assert room is not None
-        assert room <= max(left, 0) + SLACK_SECONDS + self.unseen
+        assert room <= max(left, 0) + SLACK_SECONDS + self.unseen, "too much head-room"
         if not self.is_expired and self._is_complete():
-            assert room >= left - self._band(left) - self.scheduler.in_use * (self.scheduler.period + CYCLE_SECONDS + 120)
+            lag = self.scheduler.in_use * (self.scheduler.period + CYCLE_SECONDS + 120)
+            assert room >= left - self._band(left) - lag, "too little head-room"
             assert self.scheduler.wall is not None
             shown = max(1, (self.scheduler.limit or 0) - self.scheduler.counter() // MINUTE)
             assert shown <= self.scheduler.wall <= shown + shown // 4
@@ -353,5 +354,5 @@ QUICK = settings(EXAMPLES, phases=[Phase.generate], derandomize=True, database=N
 
 @pytest.mark.parametrize("machine", MUTANTS, ids=lambda machine: machine.__name__)
 def test_an_agent_with_a_fault_is_found_out(machine: type[Ceilings]) -> None:
-    with pytest.raises(AssertionError, match="room"):
+    with pytest.raises(AssertionError, match="head-room"):
         run_state_machine_as_test(machine, settings=QUICK)
