@@ -81,13 +81,15 @@ class Desired:
         return Publication(generation, len(changes), revisions_after(uids, grants, changes))
 
     async def tombstone(self, uid: str) -> None:
-        """Nothing may be published for this uid any more; one that was never published is remembered too."""
+        """Nothing may be published for this uid any more; one that was never published is remembered too.
+
+        The entry stays as it was published last: what was put down to the allocation stays with it.
+        """
+        columns = tables.Grant.cluster, tables.Grant.account, tables.Grant.entry
         async with self._database.write() as tx:
-            stored = (
-                await tx.execute(select(tables.Grant.cluster, tables.Grant.account).where(tables.Grant.uid == uid))
-            ).first()
-            cluster, account = stored or ("", "")
-            row = {"uid": uid, "cluster": cluster, "account": account, "revision": TOMBSTONE, "granted": "{}", "entry": ""}
+            stored = (await tx.execute(select(*columns).where(tables.Grant.uid == uid))).first()
+            cluster, account, entry = stored or ("", "", "")
+            row = {"uid": uid, "cluster": cluster, "account": account, "revision": TOMBSTONE, "granted": "{}", "entry": entry}
             await upsert(tx, tables.Grant, [row])
 
     async def grant_revisions(self, uids: Iterable[str] | None = None) -> dict[str, tuple[int, dict[str, int]]]:

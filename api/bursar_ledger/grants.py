@@ -12,7 +12,7 @@ from bursar_ledger.tables import Grant
 
 @dataclass(frozen=True, slots=True)
 class PublishedGrant:
-    """One uid. ``entry`` is as published last, None once it is tombstoned; cluster and account are empty where unknown."""
+    """One uid. ``entry`` is as published last; None, with empty cluster and account, where nothing was before its tombstone."""
 
     uid: str
     cluster: str
@@ -37,11 +37,6 @@ class Grants:
         async with self._database.read() as tx:
             rows = (await tx.execute(query)).all()
         return {row.uid: PublishedGrant(row.uid, row.cluster, row.account, row.revision, _entry(row.entry)) for row in rows}
-
-
-async def published_grants(ledger: Grants) -> dict[str, PublishedGrant]:
-    """uid -> what was published for it."""
-    return await ledger.grants()
 
 
 def _entry(text: str) -> AllocationEntry | None:

@@ -43,13 +43,6 @@ def digest(data: bytes) -> str:
 # Down: desired state
 
 
-class Transition(Wire):
-    """From ``at`` on the allocation holds ``granted`` hours per resource; an empty map closes it."""
-
-    at: Seconds
-    granted: dict[str, Count]
-
-
 class StepEntry(Wire):
     """What a window has from ``at`` on, unit-seconds by resource, absolute; see `bursar_domain.terms.Step`."""
 
@@ -111,7 +104,6 @@ class AllocationEntry(TermsEntry):
     granted: dict[str, Count]
     start: Seconds
     end: Seconds
-    transitions: tuple[Transition, ...] = ()
     thresholds: tuple[ThresholdEntry, ...] = ()
 
 

@@ -205,7 +205,7 @@ class Parts:
         await self.feed.start()
         await self.informers.start()
         await self.desired.load()
-        await self.books.load(self._kube)
+        await self.books.load()
         self.desired.follow()
 
     async def guard_grants(self) -> None:
@@ -227,6 +227,10 @@ class Parts:
         """Its state at the scheduler, or its use, changed."""
         self.memberships.touch_account(account)
         self.projects.touch_account(account)
+
+    def entries_changed(self, cluster: str, account: str) -> None:
+        """Something was booked for it."""
+        self.desired.touch(cluster, account)
 
     async def enrolment_asked(self) -> None:
         """An agent waits to be let in."""

@@ -1,27 +1,30 @@
 """The books in memory: what the ledger knows, ready to be asked while a decision is made."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bursar_domain.balance import Balance, Grant, balance
+from bursar_domain.ladder import Rule
+from bursar_domain.terms import Terms
+from bursar_domain.units import hours_used
 from bursar_domain.wire import AccountEntry, AccountState, AllocationEntry
-from bursar_kube.client import Kube
-from bursar_kube.resources import ALLOCATIONS
 from bursar_ledger.agents import AgentRecord, ReadBack
-from bursar_ledger.grants import published_grants
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import TOMBSTONE
+from bursar_operator.accounts import Accounts
 from bursar_operator.directory import Directory
-from bursar_operator.domain import balances, clusters
-from bursar_operator.domain.balances import AccountUse
+from bursar_operator.domain import balances, clusters, periods
+from bursar_operator.domain.balances import View
+from bursar_operator.domain.entries import is_granted, is_overgranted
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.ledgerview import Figures
 
 Obj = dict[str, Any]
 Key = tuple[str, str]
 """Cluster and account."""
+Crossed = Callable[[str, View, tuple[int, frozenset[str]], frozenset[str]], None]
+"""uid, its books now, (window, rules in force before), rules in force now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,40 +70,45 @@ class Books:
         self._tombstones: dict[str, Tombstone] = {}
         self._agents: dict[str, AgentRecord] = {}
         self._states: dict[str, dict[str, AccountState]] = {}
-        self._use: dict[Key, AccountUse] = {}
         self._used_accounts: set[str] = set()
-        self._balances: dict[Key, Mapping[str, Balance]] = {}
-        self._rules: dict[str, frozenset[str]] = {}
+        self._rules: dict[str, tuple[int, frozenset[str]]] = {}
         self._objects: dict[str, Obj] = {}
-        self._stale: set[Key] = set()
+        self.accounts = Accounts(ledger, self._directory, self._gone)
         self.changed: Callable[[str, str], None] = _nobody
+        self.crossed: Crossed = _unheard
         self.republish: Callable[[str, str], Awaitable[int]] = _nowhere
         informers.allocations.subscribe(self._allocation)
         informers.clusters.subscribe(self._cluster)
 
-    async def load(self, kube: Kube) -> None:
+    async def load(self) -> None:
         """Read everything once; projects and clusters must be followed already."""
         generations = await self._ledger.desired_generations()
-        for uid, grant in (await published_grants(self._ledger)).items():
+        for uid, grant in (await self._ledger.grants()).items():
             self._put(uid, Published(grant.cluster, grant.account, grant.revision, grant.entry))
             if grant.tombstoned:
                 self._tombstones[uid] = Tombstone(grant.cluster, generations.get(grant.cluster, 0))
         await self.refresh_agents()
+        await self.accounts.load()
+        self._rules = await self._ledger.rules()
         for cluster in set(generations) | set(self._agents):
             await self.refresh_acknowledgements(cluster)
             await self.refresh_states(cluster)
             for account in await self._ledger.totals(cluster):
-                await self._load_account(kube, cluster, account)
+                # The allocations are not followed yet: what they are cut at follows with them.
+                await self._read_use((cluster, account))
 
-    async def _load_account(self, kube: Kube, cluster: str, account: str) -> None:
-        # The allocations are not followed yet: their first copy has to come after the pools are claimed.
-        owner = self._directory.of_account(account)
-        stored = await kube.list(ALLOCATIONS, owner.namespace) if owner else []
-        grants = [balances.grant_of(item) for item in stored if item["spec"]["clusterRef"]["name"] == cluster]
-        known = {grant.uid for grant in grants}
-        cuts = balances.boundaries([*grants, *self._gone((cluster, account), known)])
-        self._use[cluster, account] = balances.summed(await self._ledger.quarters(cluster, account), cuts)
-        self._used_accounts.add(account)
+    async def _read_use(self, key: Key) -> None:
+        await self.accounts.refresh_use(key, self.cluster_time(key[0]))
+        self._used_accounts.add(key[1])
+
+    def cluster_time(self, cluster: str) -> int:
+        """The cluster's clock as its agent said it last; ours while none did."""
+        return self.known_time(cluster) or int(self._now().timestamp())
+
+    def known_time(self, cluster: str) -> int | None:
+        """The same, None while no agent ever said it."""
+        agent = self._agents.get(cluster)
+        return agent.scheduler_time if agent is not None and agent.scheduler_time else None
 
     # What the grants ask
 
@@ -120,26 +128,52 @@ class Books:
         return None if found is None else (found.revision, found.granted)
 
     def used_hours(self, uid: str) -> Mapping[str, int]:
-        """Whole hours used, rounded up."""
-        found = self._balance(uid)
-        return found.used_hours() if found else {}
+        """Whole hours used in all windows, rounded up."""
+        key = self._key(uid)
+        if key is None or not self.accounts.has_use(key):
+            return {}
+        books = self.accounts.books(key)
+        if uid not in books.terms:
+            return {}
+        return {name: hours_used(name, amount) for name, amount in books.booked(uid).items()}
 
     def committed_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
         committed, allocation = self._committed(uid), self._objects.get(uid)
         if not committed or allocation is None:
             return {}
-        return balances.committed_hours(committed, balances.grant_of(allocation).hours.keys())
+        return balances.committed_hours(committed, balances.held(allocation).keys())
 
     def figures(self, uid: str) -> Figures | None:
-        """Balance for the status; None while its account has neither use nor running jobs."""
-        key, allocation = self._key(uid), self._objects.get(uid)
-        if key is None or allocation is None or (key not in self._use and not self._committed(uid)):
+        """Balance for the status; None while nothing was used, runs or was booked by hand."""
+        view, allocation = self.view(uid), self._objects.get(uid)
+        if view is None or allocation is None:
             return None
-        found = self._balance(uid)
-        keys = self._rules[uid] = balances.rules_in_force(allocation, found, self._rules.get(uid, ()))
+        key = self._key(uid)
+        if key is None or not (self.accounts.has_use(key) or self._committed(uid) or self.accounts.is_adjusted(uid)):
+            return None
+        rules = periods.thresholds_of(allocation)
         as_of, stale = self.complete_until(key[0]), self._usage_stale(key[0])
-        return balances.figures(allocation, found, self._committed(uid), keys, as_of, stale)
+        return balances.figures(view, rules, self._in_force(uid, view, rules), as_of, stale=stale)
+
+    def view(self, uid: str) -> View | None:
+        """An allocation's books at the cluster's time; None before anything was posted for it."""
+        key = self._key(uid)
+        if key is None:
+            return None
+        books = self.accounts.books(key)
+        terms = books.terms.get(uid)
+        if terms is None:
+            return None
+        return View(terms, books, self.cluster_time(key[0]), self._committed(uid), self.accounts.rates(key))
+
+    def _in_force(self, uid: str, view: View, rules: Sequence[Rule]) -> frozenset[str]:
+        before = self._rules.get(uid, (view.window_start, frozenset()))
+        keys = balances.in_force(view, rules, before)
+        if (view.window_start, keys) != before:
+            self._rules[uid] = view.window_start, keys
+            self.crossed(uid, view, before, keys)
+        return keys
 
     def acknowledged_as_not_enforced(self, cluster: str) -> bool:
         """Whether nobody writes limits there, so that what is published counts as acknowledged."""
@@ -229,17 +263,50 @@ class Books:
         return moved
 
     async def refresh_use(self, cluster: str, account: str) -> None:
-        """Read an account's use again, summed between the boundaries that its allocations have now."""
-        key = (cluster, account)
-        cuts = balances.boundaries(self._grants(key))
-        self._use[key] = balances.summed(await self._ledger.quarters(cluster, account), cuts)
-        self._used_accounts.add(account)
-        self._balances.pop(key, None)
-        self._stale.discard(key)
+        """Read an account's use again."""
+        await self._read_use((cluster, account))
+
+    async def refresh_entries(self, cluster: str, account: str) -> bool:
+        """Read what was booked for an account since; whether there was anything."""
+        return await self.accounts.refresh_entries((cluster, account))
 
     def unsettled(self) -> list[Key]:
-        """Accounts with use whose allocations have boundaries that the sums do not know yet."""
-        return list(self._stale)
+        """Accounts with use whose allocations have cuts that the sums do not know yet."""
+        return list(self.accounts.stale)
+
+    async def post(self, cluster: str, account: str) -> None:
+        """Book the grants that an account's allocations need before they are published."""
+        key = (cluster, account)
+        now = self.known_time(cluster)
+        found = []
+        for item in self._directory.allocations(*key):
+            uid = item["metadata"]["uid"]
+            if is_granted(item) and not is_overgranted(item):
+                found += self.accounts.planned(item, key, now, is_first=uid in self._published)
+        for entry in self._gone(key):
+            if entry.uid not in self._objects and entry.uid in self._tombstones:
+                found += self.accounts.planned_for_gone(entry, key, now)
+        await self.accounts.book(found, int(self._now().timestamp()))
+
+    async def close_windows(self, cluster: str) -> list[Key]:
+        """Book what becomes of windows whose last slot is closed; the accounts for which there was any."""
+        agent = self._agents.get(cluster)
+        if agent is None or agent.watermark is None:
+            return []
+        closed: list[Key] = []
+        for item in self._informers.allocations.by_index(BY_CLUSTER, cluster):
+            key = self._directory.key_of(item)
+            if key is None or not self.accounts.closings(item, key, agent.watermark):
+                continue
+            if self.accounts.has_use(key):
+                await self._read_use(key)
+            await self.accounts.book(self.accounts.closings(item, key, agent.watermark), int(self._now().timestamp()))
+            closed.append(key)
+        return closed
+
+    def ended(self, cluster: str, account: str) -> list[Terms]:
+        """Terms of an account's allocations whose objects are gone."""
+        return self.accounts.ended((cluster, account))
 
     def touch(self, uid: str) -> None:
         """Have the allocation looked at again."""
@@ -267,14 +334,12 @@ class Books:
         if new is None:
             self._objects.pop(uid, None)
             self._rules.pop(uid, None)
+            self.accounts.drop(uid)
         else:
             self._objects[uid] = new
         key = self._directory.key_of(now)
-        if key is None or key not in self._use:
-            return
-        self._balances.pop(key, None)
-        if new is not None and not balances.boundaries([balances.grant_of(new)]) <= set(self._use[key].boundaries):
-            self._stale.add(key)
+        if key is not None and (old is None or new is None or _terms_part(old) != _terms_part(new)):
+            self.accounts.forget(key)
 
     def _cluster(self, _: str, old: Obj | None, new: Obj | None) -> None:
         """Where nobody enforced until now, or nobody does any more, acknowledgements mean something else."""
@@ -293,22 +358,10 @@ class Books:
             return self._directory.key_of(allocation)
         return (gone.cluster, gone.account) if gone else None
 
-    def _grants(self, key: Key) -> list[Grant]:
-        living = [balances.grant_of(item) for item in self._directory.allocations(*key)]
-        return [*living, *self._gone(key, {grant.uid for grant in living})]
-
-    def _gone(self, key: Key, known: Collection[str]) -> list[Grant]:
-        """Allocations whose objects went away while they still held hours."""
-        entries = (self._published[uid].entry for uid in self._of_account.get(key, ()) if uid not in known)
-        return [balances.grant_of_entry(entry) for entry in entries if entry and any(entry.granted.values())]
-
-    def _balance(self, uid: str) -> Balance | None:
-        key = self._key(uid)
-        if key is None or key not in self._use:
-            return None
-        if key not in self._balances:
-            self._balances[key] = balance(self._grants(key), self._use[key].spans).allocations
-        return self._balances[key].get(uid)
+    def _gone(self, key: Key) -> list[AllocationEntry]:
+        """Everything published for an account, as it was published last."""
+        entries = (self._published[uid].entry for uid in self._of_account.get(key, ()))
+        return [entry for entry in entries if entry is not None]
 
     def _committed(self, uid: str) -> Mapping[str, int]:
         key = self._key(uid)
@@ -326,6 +379,16 @@ class Books:
 
 def _enforced_by(cluster: Obj) -> tuple[bool, bool]:
     return clusters.observes(cluster), clusters.enrolled(cluster)
+
+
+def _terms_part(allocation: Obj) -> object:
+    """What its terms are made of, beside entries."""
+    granted = [item["name"] for item in (allocation.get("status") or {}).get("granted") or ()]
+    return allocation["metadata"].get("generation"), "deletionTimestamp" in allocation["metadata"], granted
+
+
+def _unheard(_: str, __: View, ___: tuple[int, frozenset[str]], ____: frozenset[str]) -> None:
+    return None
 
 
 def _nobody(_: str, __: str) -> None:

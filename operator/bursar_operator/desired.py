@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from bursar_domain.keys import Signer
+from bursar_domain.terms import Terms
 from bursar_domain.wire import AccountEntry, AllocationEntry
 from bursar_ledger.errors import EditedGrant, StaleEpoch
 from bursar_ledger.ledger import Ledger
@@ -66,7 +67,8 @@ class DesiredState:
         self._dirty: dict[str, dict[str, float]] = {}
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
-        self._built: dict[str, tuple[str, AllocationEntry]] = {}  # uid -> version of the object, its entry
+        # uid -> version of the object, its terms, its entry
+        self._built: dict[str, tuple[str, Terms | None, AllocationEntry | None]] = {}
         self._waiters: list[tuple[frozenset[str], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
@@ -180,6 +182,8 @@ class DesiredState:
             self._known[name] = {}
         pieces = [names[at : at + PER_PUBLICATION] for at in range(0, len(names), PER_PUBLICATION)] or [[]]
         for piece in pieces:
+            for account in piece:
+                await self._books.post(name, account)
             built = {account: entry for account in piece if (entry := self._entry(name, account)) is not None}
             await self._publish(cluster, built)
             await asyncio.sleep(0)
@@ -243,15 +247,17 @@ class DesiredState:
                 self._books.touch(item["metadata"]["uid"])
             return None
         built = (self._allocation_entry(item) for item in allocations if entries.is_granted(item))
-        return entries.account_entry(account, owner.project, self._members(owner), built)
+        corrections = self._books.accounts.corrections((cluster, account))
+        ended = self._books.ended(cluster, account)
+        return entries.account_entry(account, owner.project, self._members(owner), built, ended, corrections)
 
     def _allocation_entry(self, allocation: Obj) -> AllocationEntry:
         """Built once per version: an account with many allocations costs what changed."""
-        metadata = allocation["metadata"]
-        version, entry = self._built.get(metadata["uid"], ("", None))
-        if entry is None or version != metadata["resourceVersion"]:
-            entry = entries.allocation_entry(allocation)
-            self._built[metadata["uid"]] = metadata["resourceVersion"], entry
+        metadata, terms = allocation["metadata"], self._books.accounts.living(allocation)
+        version, built_from, entry = self._built.get(metadata["uid"], ("", None, None))
+        if entry is None or version != metadata["resourceVersion"] or built_from is not terms:
+            entry = entries.allocation_entry(allocation, terms)
+            self._built[metadata["uid"]] = metadata["resourceVersion"], terms, entry
         return entry
 
     def _members(self, owner: Owner) -> tuple[str, ...]:
@@ -298,4 +304,6 @@ def _weight(membership: Obj) -> tuple[Any, bool]:
 
 def _published_part(allocation: Obj) -> Iterable[Any]:
     status, spec = allocation.get("status") or {}, allocation["spec"]
-    return status.get("grantRevision"), status.get("granted"), spec["period"], spec.get("thresholds")
+    parts = ("period", "thresholds", "tranches", "openedGates", "recurrence", "carryOver", "grace", "debt")
+    deleting = "deletionTimestamp" in allocation["metadata"]
+    return status.get("grantRevision"), status.get("granted"), deleting, *(spec.get(name) for name in parts)

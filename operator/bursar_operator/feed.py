@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from bursar_domain.units import HOUR
 from bursar_ledger.changes import Change
 from bursar_ledger.ledger import Ledger
 from bursar_operator.books import Books
@@ -27,6 +28,9 @@ class Audience(Protocol):
     def account_changed(self, cluster: str, account: str) -> None:
         """Its state at the scheduler, or its use, changed."""
 
+    def entries_changed(self, cluster: str, account: str) -> None:
+        """Something was booked for it."""
+
     async def enrolment_asked(self) -> None:
         """An agent waits to be let in."""
 
@@ -46,6 +50,7 @@ class Feed:
         self._states_due: dict[str, float] = {}
         self._states_wanted: dict[str, set[str]] = {}
         self._watermarks: dict[str, float] = {}
+        self._closed: dict[str, int] = {}
         self._swept = 0.0
 
     async def start(self) -> None:
@@ -89,18 +94,26 @@ class Feed:
             for uid in await self._books.refresh_acknowledgements(cluster):
                 self._books.touch(uid)
         for change in changes:
-            if change.account is not None and change.kind == "usage":
+            if change.account is not None and change.kind == "entry":
+                await self._entries(change.cluster, change.account)
+            elif change.account is not None and change.kind == "usage":
                 await self._use(change.cluster, change.account)
             elif change.account is not None and change.kind == "status":
                 self._states_wanted.setdefault(change.cluster, set()).add(change.account)
         for cluster in agents:
             self._audience.cluster_changed(cluster)
-            self._watermark(cluster)
+            await self._watermark(cluster)
         if any(change.kind == "hello" for change in changes):
             for cluster in agents:
                 self._books.touch_cluster(cluster)
         if any(change.kind == "enrolment" for change in changes):
             await self._audience.enrolment_asked()
+
+    async def _entries(self, cluster: str, account: str) -> None:
+        """Somebody booked something: the account's terms are others, and so is what its agent has to know."""
+        if await self._books.refresh_entries(cluster, account):
+            self._audience.entries_changed(cluster, account)
+            self._books.touch_account(cluster, account)
 
     async def _use(self, cluster: str, account: str) -> None:
         await self._books.refresh_use(cluster, account)
@@ -119,9 +132,14 @@ class Feed:
                 self._books.touch_account(cluster, account)
                 self._audience.account_changed(cluster, account)
 
-    def _watermark(self, cluster: str) -> None:
-        """Use that moved on without a figure changing concerns every allocation, but is worth a look once a minute only."""
-        now = self._monotonic()
-        if now - self._watermarks.get(cluster, 0.0) >= WATERMARK_SECONDS:
-            self._watermarks[cluster] = now
+    async def _watermark(self, cluster: str) -> None:
+        """Use that moved on without a figure changing concerns every allocation, but is worth a look once a minute only.
+
+        So is the close of windows, but where the cluster's time runs faster than ours, as often as that says.
+        """
+        now, time = self._monotonic(), self._books.cluster_time(cluster)
+        if now - self._watermarks.get(cluster, 0.0) >= WATERMARK_SECONDS or time - self._closed.get(cluster, 0) >= HOUR:
+            self._watermarks[cluster], self._closed[cluster] = now, time
+            for name, account in await self._books.close_windows(cluster):
+                self._audience.entries_changed(name, account)
             self._books.touch_cluster(cluster)

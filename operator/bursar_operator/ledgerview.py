@@ -8,11 +8,21 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Balance of one allocation as its status shows it. Hours per resource; used is rounded up, available down."""
+    """Balance of one allocation's window as its status shows it. Hours per resource; used is rounded up, available down.
+
+    ``adjusted`` is what was added or taken by hand and by corrections, less debt of earlier windows.
+    """
 
     used: Mapping[str, int] = field(default_factory=dict)
     committed: Mapping[str, int] = field(default_factory=dict)
     available: Mapping[str, int] = field(default_factory=dict)
+    adjusted: Mapping[str, int] = field(default_factory=dict)
+    window_hours: Mapping[str, int] = field(default_factory=dict)
+    carried: Mapping[str, int] = field(default_factory=dict)
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    coverage_percent: int = 100
+    projected_exhaustion: datetime | None = None
     used_percent: int = 0
     usage_as_of: datetime | None = None
     enforcement: str = "None"

@@ -6,16 +6,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bursar_crds.conditions import find_condition
 from bursar_domain import keys
-from bursar_domain.balance import Grant, balance
+from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.fold import fold
 from bursar_domain.keys import Signer
-from bursar_domain.units import QUARTER
+from bursar_domain.ladder import Action, Rule
+from bursar_domain.projection import Rate
+from bursar_domain.terms import Rules, build
+from bursar_domain.units import HOUR
+from bursar_domain.windows import cut
 from bursar_domain.wire import Brake, EnrolRequest
-from bursar_operator.domain import balances, clusters, entries, memberships, projects
+from bursar_operator.domain import balances, clusters, entries, memberships, periods, projects
 from bursar_operator.domain.clusters import AccountsView, AgentView, Patience
 from bursar_operator.domain.memberships import AccountView, Snapshot
 from bursar_operator.domain.projects import Claim
@@ -26,6 +29,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SECOND = int(NOW.timestamp())
 PATIENCE = Patience(120, 3600)
 SERIAL = itertools.count()
+DAY = 24 * HOUR
 
 
 def stored(manifest: dict[str, Any], created: str = "2026-01-01T00:00:00Z", **metadata: Any) -> dict[str, Any]:
@@ -215,7 +219,8 @@ class TestEntries:
         assert entries.is_granted(self.allocation(0, 0))
 
     def test_an_entry_is_the_same_whatever_the_order(self) -> None:
-        one, two = (entries.allocation_entry(self.allocation(10, 10)) for _ in range(2))
+        objects = [self.allocation(10, 10) for _ in range(2)]
+        one, two = (entries.allocation_entry(item, build(periods.rules_of(item), ())) for item in objects)
         first = entries.account_entry("qcd", "qcd", ("bob",), [one, two])
         assert first.digest() == entries.account_entry("qcd", "qcd", ("bob",), [two, one]).digest()
 
@@ -232,25 +237,30 @@ class TestEntries:
 
 
 class TestBalances:
-    @given(
-        st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40), st.integers(0, 50)), min_size=1, max_size=4),
-        st.dictionaries(st.integers(0, 90), st.integers(1, 100_000), max_size=40),
-    )
-    def test_summing_between_boundaries_changes_no_balance(
-        self, periods: list[tuple[int, int, int]], use: dict[int, int]
-    ) -> None:
-        grants = [
-            Grant(str(number), start * QUARTER, (start + length) * QUARTER, {"cpu": hours})
-            for number, (start, length, hours) in enumerate(periods)
-        ]
-        quarters = {"cpu": sorted((at * QUARTER, amount) for at, amount in use.items())}
-        summed = balances.summed(quarters, balances.boundaries(grants))
-        assert balance(grants, summed.spans) == balance(grants, quarters)
-
-    def test_use_stays_with_an_allocation_whose_grant_is_taken_back(self) -> None:
+    def test_what_the_pools_hold_counts_while_a_grant_is_taken_back(self) -> None:
         found = stored(manifests.allocation("qcd", "main", "pool", 100, "alpha"))
         found["status"] = {"granted": [{"name": "cpu", "hours": 0}], "charged": [{"name": "cpu", "hours": 100}]}
-        assert balances.grant_of(found).hours == {"cpu": 100}
+        assert balances.held(found) == {"cpu": 100}
+
+    def test_figures_are_those_of_the_window_that_runs(self) -> None:
+        start = 1_767_225_600  # 2026-01-01
+        spans = cut(start, start + 59 * DAY, "Month", "UTC")
+        grant = Entry("g", EntryKind.GRANT, "c", "a", start, "t", "t", uid="u", amounts={"cpu": 5900 * HOUR})
+        terms = build(Rules("u", ("cpu",), spans), [grant])
+        books = fold([terms], {"cpu": [(start, 3200 * HOUR), (start + 31 * DAY, 1000 * HOUR)]})
+        rules = (Rule(40, Action.NOTIFY), Rule(90, Action.HOLD))
+        view = balances.View(terms, books, start + 35 * DAY, {"cpu": HOUR}, {"cpu": Rate(7000 * HOUR, 14 * DAY)})
+        keys = balances.in_force(view, rules, (start, frozenset({"Hold@Used90"})))
+        found = balances.figures(view, rules, keys, datetime.fromtimestamp(start + 33 * DAY, UTC), stale=False)
+        assert (found.window_hours, found.used, found.adjusted, found.available) == (
+            {"cpu": 2800},
+            {"cpu": 1000},
+            {"cpu": -100},
+            {"cpu": 1700},
+        )
+        assert (found.committed, found.used_percent, found.coverage_percent) == ({"cpu": 1}, 37, 50)
+        assert (found.enforcement, found.exhausted, found.overdrawn) == ("None", False, False)
+        assert found.projected_exhaustion == datetime.fromtimestamp(start + 35 * DAY + 1700 * 14 * DAY // 7000, UTC)
 
 
 class TestEnrolment:

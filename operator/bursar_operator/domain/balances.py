@@ -1,111 +1,118 @@
-"""Balances, decided: an account's use put down to its allocations, and the figures that a status shows."""
+"""Balances, decided: the figures that a status shows of the window that runs. Pure."""
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from bursar_crds.instants import parse_instant
-from bursar_domain.balance import Balance, Grant
-from bursar_domain.thresholds import Action, Rule, in_force, strongest, used_percent
-from bursar_domain.units import hours_left, hours_used, seconds_from_hours
-from bursar_domain.wire import AllocationEntry
+from bursar_domain import ladder, projection
+from bursar_domain.fold import AccountBooks, WindowBooks
+from bursar_domain.ladder import Rule, Standing
+from bursar_domain.projection import Rate
+from bursar_domain.terms import Terms
+from bursar_domain.units import hours_left, hours_used
 from bursar_operator.domain import hours
 from bursar_operator.ledgerview import Figures
 
 Obj = Mapping[str, Any]
-Spans = Mapping[str, Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class AccountUse:
-    """What an account used, per resource summed between the boundaries of its allocations (first second, unit-seconds)."""
+class View:
+    """One allocation at the cluster's time ``now``; ``committed`` in unit-seconds of the account's running jobs."""
 
-    boundaries: tuple[int, ...]
-    spans: Spans
+    terms: Terms
+    books: AccountBooks
+    now: int
+    committed: Mapping[str, int]
+    rates: Mapping[str, Rate | None]
 
+    @property
+    def window(self) -> Mapping[str, WindowBooks]:
+        """Resource -> books of the window that runs."""
+        return self.books.current(self.terms.uid, self.now)
 
-def summed(quarters: Mapping[str, Iterable[tuple[int, int]]], boundaries: Collection[int]) -> AccountUse:
-    """Sum the quarters between boundaries: the set of active allocations is fixed there, so attribution stays the same."""
-    cuts = sorted(set(boundaries))
-    return AccountUse(tuple(cuts), {name: _summed(items, cuts) for name, items in quarters.items()})
+    @property
+    def window_start(self) -> int:
+        """First second of the window that runs."""
+        return self.terms.windows[self.terms.index(self.now)].start
 
+    @property
+    def window_end(self) -> int:
+        """First second after it, grace of the last one counted."""
+        index = self.terms.index(self.now)
+        return self.terms.open_until if index == len(self.terms.windows) - 1 else self.terms.windows[index].end
 
-def _summed(quarters: Iterable[tuple[int, int]], cuts: Sequence[int]) -> list[tuple[int, int]]:
-    sums: dict[int, int] = {}
-    for at, amount in quarters:
-        index = bisect_right(cuts, at)
-        first = cuts[index - 1] if index else -1
-        sums[first] = sums.get(first, 0) + amount
-    return sorted(sums.items())
+    def standings(self) -> dict[str, Standing]:
+        """What thresholds look at."""
+        seconds = self.window_end - self.now
+        return {
+            name: Standing.of(
+                books, self.committed.get(name, 0), rate.over(seconds) if (rate := self.rates.get(name)) is not None else None
+            )
+            for name, books in self.window.items()
+        }
 
-
-def grant_of(allocation: Obj) -> Grant:
-    """A stored allocation. What the pools hold counts: use stays with an allocation whose grant is being taken back."""
-    status, period = allocation.get("status") or {}, allocation["spec"]["period"]
-    room = hours.upper(hours.of(status.get("charged")), hours.of(status.get("granted")))
-    start, end = (int(parse_instant(period[at]).timestamp()) for at in ("start", "end"))
-    return Grant(allocation["metadata"]["uid"], start, end, room)
-
-
-def grant_of_entry(entry: AllocationEntry) -> Grant:
-    """An allocation whose object is gone, as it was published last."""
-    return Grant(entry.uid, entry.start, entry.end, entry.granted)
-
-
-def boundaries(grants: Iterable[Grant]) -> set[int]:
-    """Every start and end."""
-    return {at for grant in grants for at in (grant.start, grant.end)}
-
-
-def rules(allocation: Obj) -> tuple[Rule, ...]:
-    """The thresholds on booked use."""
-    found = allocation["spec"].get("thresholds") or ()
-    return tuple(
-        Rule(item["percent"], Action(item["action"]), item.get("clearBelowPercent"))
-        for item in found
-        if item["basis"] == "Used"
-    )
+    def exhaustion(self) -> int | None:
+        """Second at which the first resource runs out at the present rate."""
+        found = [
+            projection.exhaustion(books.left, self.rates.get(name), self.now, self.window_end)
+            for name, books in self.window.items()
+            if books.room > 0
+        ]
+        return min((at for at in found if at is not None), default=None)
 
 
-def rules_in_force(allocation: Obj, balance: Balance | None, before: Collection[str]) -> frozenset[str]:
-    """Keys of the thresholds in force now, given those in force before."""
-    granted = _granted_seconds(allocation)
-    return in_force(rules(allocation), balance.booked() if balance else {}, granted, before)
+def held(allocation: Obj) -> dict[str, int]:
+    """What the pools hold counts: use stays with an allocation whose grant is being taken back."""
+    status = allocation.get("status") or {}
+    return hours.upper(hours.of(status.get("charged")), hours.of(status.get("granted")))
 
 
-def figures(  # what a status shows, all of it
-    allocation: Obj,
-    balance: Balance | None,
-    committed: Mapping[str, int],
-    keys: Collection[str],
-    as_of: datetime | None,
-    stale: bool,
-) -> Figures:
-    """Figures of one allocation; ``committed`` in unit-seconds of the account's running jobs."""
-    granted = _granted_seconds(allocation)
-    booked = balance.booked() if balance else {}
-    left = {name: amount - booked.get(name, 0) for name, amount in granted.items()}
-    shown = granted.keys()
+def used_hours(terms: Terms, books: AccountBooks) -> dict[str, int]:
+    """Whole hours used in all windows, rounded up."""
+    return {name: hours_used(name, amount) for name, amount in books.booked(terms.uid).items()}
+
+
+def in_force(view: View, rules: Sequence[Rule], before: tuple[int, Collection[str]]) -> frozenset[str]:
+    """Keys of the rules in force now; in a new window none were before."""
+    window, keys = before
+    return ladder.in_force(rules, view.standings(), keys if window == view.window_start else ())
+
+
+def figures(view: View, rules: Sequence[Rule], keys: Collection[str], as_of: datetime | None, *, stale: bool) -> Figures:
+    """Figures of one allocation for its status, of the window that runs."""
+    window = view.window
+    exhaustion = view.exhaustion()
+    known = None if as_of is None else int(as_of.timestamp())
     return Figures(
-        used={name: hours_used(name, booked.get(name, 0)) for name in shown | booked.keys()},
-        committed=committed_hours(committed, shown),
-        available={name: hours_left(name, amount) for name, amount in left.items()},
-        used_percent=used_percent(booked, granted),
+        used={name: hours_used(name, books.booked) for name, books in window.items()},
+        committed=committed_hours(view.committed, window.keys()),
+        adjusted={name: hours_left(name, total) for name, b in window.items() if (total := b.adjusted + b.credited - b.debt)},
+        available={name: hours_left(name, books.left) for name, books in window.items()},
+        window_hours={name: max(0, hours_left(name, books.granted)) for name, books in window.items()},
+        carried={name: hours_left(name, books.carried) for name, books in window.items() if books.carried},
+        window_start=datetime.fromtimestamp(view.window_start, UTC),
+        window_end=datetime.fromtimestamp(view.terms.windows[view.terms.index(view.now)].end, UTC),
+        used_percent=ladder.used_percent(view.standings()),
+        coverage_percent=_coverage(view, known),
+        projected_exhaustion=None if exhaustion is None else datetime.fromtimestamp(exhaustion, UTC),
         usage_as_of=as_of,
-        enforcement=str(strongest(rules(allocation), keys)),
-        exhausted=any(left[name] <= 0 for name, amount in granted.items() if amount > 0),
-        overdrawn=any(amount < 0 for amount in left.values()),
+        enforcement=str(ladder.strongest(rules, keys)),
+        exhausted=any(books.left <= 0 for books in window.values() if books.granted > 0),
+        overdrawn=any(books.left < 0 for books in window.values()),
         usage_stale=stale,
     )
+
+
+def _coverage(view: View, known: int | None) -> int:
+    """How much of the time from the window's start to now the usage covers, in percent."""
+    start, now = view.window_start, view.now
+    if now <= start:
+        return 100
+    return max(0, min(100, (min(known, now) - start) * 100 // (now - start))) if known is not None else 0
 
 
 def committed_hours(committed: Mapping[str, int], resources: Collection[str]) -> dict[str, int]:
     """Whole hours that running jobs may still use, rounded up, of the resources that the allocation lists."""
     return {name: hours_used(name, amount) for name, amount in committed.items() if name in resources and amount > 0}
-
-
-def _granted_seconds(allocation: Obj) -> dict[str, int]:
-    granted = hours.of((allocation.get("status") or {}).get("granted"))
-    return {name: seconds_from_hours(name, amount) for name, amount in granted.items()}

@@ -1,23 +1,24 @@
 """Desired state, decided: the entry of one account and the settings of one cluster, from the objects as they are stored."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from bursar_crds.instants import parse_instant
 from bursar_crds.names import DEFAULT_ROOT_ACCOUNT
+from bursar_domain.fold import Correction
+from bursar_domain.published import correction_entries, window_entries
+from bursar_domain.terms import Terms
 from bursar_domain.units import scale, trackable
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
     ClusterSettings,
+    EndedEntry,
     ThresholdEntry,
     TrackedResource,
-    Transition,
 )
-from bursar_operator.domain import hours
+from bursar_operator.domain import hours, periods
 
 Obj = Mapping[str, Any]
-BUILT_ACTIONS: Final = ("Notify", "Hold")
 
 
 def settings(cluster: Obj) -> ClusterSettings:
@@ -33,6 +34,7 @@ def settings(cluster: Obj) -> ClusterSettings:
         brake_minimum_changes=brake.get("minimumChanges", 3),
         drift_limits=drift.get("limits") or "Enforce",
         drift_members=drift.get("members") or "Enforce",
+        limit_mode=spec.get("limitMode") or "Account",
         resources=tuple(
             TrackedResource(
                 name=item["name"],
@@ -44,10 +46,36 @@ def settings(cluster: Obj) -> ClusterSettings:
     )
 
 
-def account_entry(account: str, project: str, members: Sequence[str], allocations: Iterable[AllocationEntry]) -> AccountEntry:
-    """The entry of an account: its members, and its granted allocations in order of uid."""
-    entries = tuple(sorted(allocations, key=lambda entry: entry.uid))
-    return AccountEntry(account=account, project=project, members=tuple(members), allocations=entries)
+def account_entry(
+    account: str,
+    project: str,
+    members: Sequence[str],
+    allocations: Iterable[AllocationEntry],
+    ended: Iterable[Terms] = (),
+    corrections: Sequence[Correction] = (),
+) -> AccountEntry:
+    """The entry of an account: members, granted allocations and those that are gone, each in order of uid, corrections."""
+    return AccountEntry(
+        account=account,
+        project=project,
+        members=tuple(members),
+        allocations=tuple(sorted(allocations, key=lambda entry: entry.uid)),
+        ended=tuple(ended_entry(terms) for terms in sorted(ended, key=lambda terms: terms.uid)),
+        corrections=correction_entries(tuple(corrections)),
+    )
+
+
+def ended_entry(terms: Terms) -> EndedEntry:
+    """An allocation whose object is gone."""
+    return EndedEntry(
+        uid=terms.uid,
+        resources=tuple(sorted(terms.resources)),
+        windows=window_entries(terms),
+        open_until=terms.open_until,
+        overuse_percent=terms.overuse_percent,
+        carries_debt=terms.carries_debt,
+        closed_from=terms.closed_from,
+    )
 
 
 def closed_entry(account: str, project: str) -> AccountEntry:
@@ -66,28 +94,31 @@ def is_overgranted(allocation: Obj) -> bool:
     return not hours.at_least(hours.of(status.get("charged")), hours.of(status.get("granted")))
 
 
-def allocation_entry(allocation: Obj) -> AllocationEntry:
-    """One allocation with its dated transitions: open at the start, closed at the end."""
-    metadata, spec, status = allocation["metadata"], allocation["spec"], allocation["status"]
+def allocation_entry(allocation: Obj, terms: Terms) -> AllocationEntry:
+    """One allocation with every window of its period, so that they roll over without anyone."""
+    metadata, status = allocation["metadata"], allocation["status"]
     # Exactly what the status says: the ledger refuses another `granted` under the same revision.
     granted = hours.of(status.get("granted"))
-    start, end = (int(parse_instant(spec["period"][at]).timestamp()) for at in ("start", "end"))
+    period = periods.period_of(allocation)
     return AllocationEntry(
         uid=metadata["uid"],
         namespace=metadata["namespace"],
         name=metadata["name"],
         grant_revision=status["grantRevision"],
         granted=granted,
-        start=start,
-        end=end,
-        transitions=(Transition(at=start, granted=granted), Transition(at=end, granted={})),
-        thresholds=tuple(_thresholds(spec.get("thresholds") or ())),
+        start=period.start,
+        end=period.end,
+        windows=window_entries(terms),
+        open_until=terms.open_until,
+        overuse_percent=terms.overuse_percent,
+        carries_debt=terms.carries_debt,
+        closed_from=terms.closed_from,
+        thresholds=tuple(_thresholds(allocation)),
     )
 
 
-def _thresholds(found: Iterable[Obj]) -> Iterable[ThresholdEntry]:
-    for item in sorted(found, key=lambda item: int(item["percent"])):
-        if item["basis"] == "Used" and item["action"] in BUILT_ACTIONS:
-            yield ThresholdEntry(
-                percent=item["percent"], action=item["action"], clear_below_percent=item.get("clearBelowPercent")
-            )
+def _thresholds(allocation: Obj) -> Iterable[ThresholdEntry]:
+    for rule in sorted(periods.thresholds_of(allocation), key=lambda rule: (rule.percent, rule.key)):
+        words = {"action": str(rule.action), "basis": str(rule.basis)}
+        fields = {"percent": rule.percent, "clearBelowPercent": rule.clear_below, **words}
+        yield ThresholdEntry.model_validate(fields)

@@ -174,19 +174,29 @@ def status(standing: Standing, before: Obj) -> Obj:
         after["account"] = standing.account
     if standing.figures is not None:
         after |= _figure_fields(standing.figures)
-    return after
+    return {name: value for name, value in after.items() if value is not None}
 
 
 def _figure_fields(figures: Figures) -> Obj:
     fields: Obj = {
         "used": hours.as_list(figures.used),
         "committed": hours.as_list(figures.committed),
+        "adjusted": hours.as_list(figures.adjusted),
         "available": hours.as_list(figures.available),
         "usedPercent": figures.used_percent,
+        "coveragePercent": figures.coverage_percent,
         "enforcement": figures.enforcement,
     }
-    if figures.usage_as_of is not None:
-        fields["usageAsOf"] = format_instant(figures.usage_as_of)
+    for name, at in (("usageAsOf", figures.usage_as_of), ("projectedExhaustion", figures.projected_exhaustion)):
+        # None takes the date away where one stood before.
+        fields[name] = None if at is None else format_instant(at)
+    if figures.window_start is not None and figures.window_end is not None:
+        fields["window"] = {
+            "start": format_instant(figures.window_start),
+            "end": format_instant(figures.window_end),
+            "hours": hours.as_list(figures.window_hours),
+            "carriedHours": hours.as_list(figures.carried),
+        }
     return fields
 
 
@@ -209,7 +219,15 @@ def _essence(status_: Obj) -> object:
     protocol = ("granted", "charged", "pool", "grantGeneration", "grantRevision", "grantSequence", "chargeSequence")
     flips = [(item["type"], item["status"], item["reason"]) for item in status_.get("conditions") or ()]
     fields = [status_.get(name) or None for name in protocol]
-    return fields, status_.get("observedGeneration"), status_.get("account"), status_.get("enforcement") or "None", flips
+    window = (status_.get("window") or {}).get("start")
+    return (
+        fields,
+        status_.get("observedGeneration"),
+        status_.get("account"),
+        status_.get("enforcement") or "None",
+        window,
+        flips,
+    )
 
 
 def moved(before: Obj, after: Obj) -> bool:
@@ -220,7 +238,8 @@ def moved(before: Obj, after: Obj) -> bool:
         return True
     grant = hours.of(after.get("granted"))
     return any(
-        _moved(hours.of(before.get(name)), hours.of(after.get(name)), grant) for name in ("used", "committed", "available")
+        _moved(hours.of(before.get(name)), hours.of(after.get(name)), grant)
+        for name in ("used", "committed", "adjusted", "available")
     )
 
 

@@ -171,7 +171,9 @@ async def test_a_grant_is_published_signed_and_complete(stack: Stack, eventually
     (item,) = entry.allocations
     assert (item.uid, item.granted) == (allocation["metadata"]["uid"], {"cpu": 100})
     assert item.grant_revision == allocation["status"]["grantRevision"]
-    assert [transition.granted for transition in item.transitions] == [{"cpu": 100}, {}]
+    (window,) = item.windows
+    assert [step.granted for step in window.steps] == [{"cpu": 100 * 3600}]
+    assert (window.start, window.end) == (item.start, item.end)
     assert item.start == START
 
 

@@ -1,0 +1,182 @@
+"""Each account's books in memory: its entries, the terms that they make, its use between cuts, and the fold over it all."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bursar_domain import closing, fold, projection
+from bursar_domain.closing import Subject
+from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.fold import Correction
+from bursar_domain.projection import Rate
+from bursar_domain.terms import Terms, build
+from bursar_domain.units import QUARTER
+from bursar_domain.wire import AllocationEntry
+from bursar_ledger.entries import Booked
+from bursar_ledger.ledger import Ledger
+from bursar_operator.directory import Directory
+from bursar_operator.domain import periods, postings
+
+Obj = Mapping[str, Any]
+Key = tuple[str, str]
+Spans = Mapping[str, Sequence[tuple[int, int]]]
+
+
+class Accounts:
+    """Keyed by cluster and account. ``gone`` gives the published entries of an account's allocations that are no more."""
+
+    def __init__(self, ledger: Ledger, directory: Directory, gone: Callable[[Key], Iterable[AllocationEntry]]) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._gone = gone
+        self._entries: dict[Key, list[Booked]] = {}
+        self._by_uid: dict[str, list[Entry]] = {}
+        self._keys: set[str] = set()
+        self._use: dict[Key, tuple[frozenset[int], Spans]] = {}
+        self._rates: dict[Key, dict[str, Rate | None]] = {}
+        self._terms: dict[str, tuple[object, Terms]] = {}
+        self._folds: dict[Key, fold.AccountBooks] = {}
+        self.stale: set[Key] = set()
+
+    async def load(self) -> None:
+        """Read every entry."""
+        for booked in await self._ledger.entries():
+            self._take(booked)
+
+    async def refresh_entries(self, key: Key) -> bool:
+        """Read what was booked since; whether there was anything."""
+        known = self._entries.get(key)
+        found = await self._ledger.entries(*key, after=known[-1].number if known else 0)
+        for booked in found:
+            self._take(booked)
+        self.forget(key)
+        return bool(found)
+
+    async def book(self, entries: Sequence[Entry], now: int) -> None:
+        """Book entries of whatever accounts."""
+        if entries:
+            await self._ledger.append(entries, now)
+            for key in {(entry.cluster, entry.account) for entry in entries}:
+                await self.refresh_entries(key)
+
+    def _take(self, booked: Booked) -> None:
+        self._entries.setdefault((booked.entry.cluster, booked.entry.account), []).append(booked)
+        if booked.entry.uid:
+            self._by_uid.setdefault(booked.entry.uid, []).append(booked.entry)
+        self._keys.add(booked.entry.key)
+
+    # Terms
+
+    def entries(self, key: Key) -> Sequence[Booked]:
+        """The account's entries in order."""
+        return self._entries.get(key, ())
+
+    def has_use(self, key: Key) -> bool:
+        """Whether use was ever booked on it."""
+        return key in self._use
+
+    def is_adjusted(self, uid: str) -> bool:
+        """Whether anything but grants was booked for an allocation."""
+        return any(item.kind is not EntryKind.GRANT for item in self._of(uid))
+
+    def is_posted(self, uid: str) -> bool:
+        """Whether a grant was posted for it."""
+        return any(item.kind is EntryKind.GRANT for item in self._of(uid))
+
+    def planned(self, allocation: Obj, key: Key, now: int | None, *, is_first: bool) -> list[Entry]:
+        """Postings that an allocation needs. ``is_first``: nothing of it was posted yet though it had hours before."""
+        uid = allocation["metadata"]["uid"]
+        own = self._of(uid)
+        granted = periods.grant_of(allocation, key[1])
+        return postings.planned(granted, own, now, has_use=self.has_use(key) and not (is_first and not own))
+
+    def planned_for_gone(self, entry: AllocationEntry, key: Key, now: int | None) -> list[Entry]:
+        """Postings that close an allocation whose object is gone."""
+        own = self._of(entry.uid)
+        return postings.planned(periods.grant_of_entry(entry, *key), own, now, has_use=self.has_use(key)) if own else []
+
+    def terms(self, key: Key) -> list[Terms]:
+        """Terms of every allocation that something was posted for, living or gone."""
+        living = [item for item in self._directory.allocations(*key) if self.is_posted(item["metadata"]["uid"])]
+        return [self.living(item) for item in living] + self.ended(key)
+
+    def ended(self, key: Key) -> list[Terms]:
+        """Terms of allocations whose objects are gone."""
+        alive = {item["metadata"]["uid"] for item in self._directory.allocations(*key)}
+        gone = [item for item in self._gone(key) if item.uid not in alive and self.is_posted(item.uid)]
+        return [build(periods.rules_of_entry(item), self._of(item.uid)) for item in gone]
+
+    def living(self, allocation: Obj) -> Terms:
+        """Terms of one allocation, built once for each spec and entry."""
+        uid = allocation["metadata"]["uid"]
+        own = self._of(uid)
+        granted = tuple(item["name"] for item in (allocation.get("status") or {}).get("granted") or ())
+        token = (allocation["metadata"]["generation"], "deletionTimestamp" in allocation["metadata"], granted, len(own))
+        before = self._terms.get(uid)
+        if before is None or before[0] != token:
+            before = self._terms[uid] = token, build(periods.rules_of(allocation), own)
+        return before[1]
+
+    def _of(self, uid: str) -> Sequence[Entry]:
+        return self._by_uid.get(uid, ())
+
+    def corrections(self, key: Key) -> tuple[Correction, ...]:
+        """Corrections of closed slots, one for each quarter and resource that changed."""
+        sums: dict[tuple[int, str, int], int] = {}
+        for item in self.entries(key):
+            for row in item.entry.rows if item.entry.kind is EntryKind.CORRECTION else ():
+                for index, (used, back) in enumerate(zip(row.allocated, row.refunded, strict=True)):
+                    at = (item.number, row.resource, row.hour + index * QUARTER)
+                    sums[at] = sums.get(at, 0) + used - back
+        times = {item.number: item.entry.at for item in self.entries(key)}
+        return tuple(Correction(name, quarter, amount, times[n]) for (n, name, quarter), amount in sums.items() if amount)
+
+    # Use
+
+    async def refresh_use(self, key: Key, now: int) -> None:
+        """Read an account's use again, summed between the cuts of its terms, and its rate at the cluster's ``now``."""
+        terms = self.terms(key)
+        names = {name for item in terms for name in item.resources}
+        since = {name: projection.since(terms, name, now) for name in names}
+        cuts = set(fold.cuts(terms, self.corrections(key)))
+        spans = await self._ledger.spans(*key, sorted(cuts | {at for at in since.values() if at is not None}))
+        self._use[key] = frozenset(cuts), spans
+        self._rates[key] = {name: projection.rate(_used(spans.get(name, ()), at), at, now) for name, at in since.items()}
+        self._folds.pop(key, None)
+        self.stale.discard(key)
+
+    def rates(self, key: Key) -> Mapping[str, Rate | None]:
+        """At which rate the account used each resource when its use was read last."""
+        return self._rates.get(key, {})
+
+    def forget(self, key: Key) -> None:
+        """Something that the terms rest on changed: fold again, and read the use again where it was cut otherwise."""
+        self._folds.pop(key, None)
+        if key in self._use and not self._use[key][0] >= set(fold.cuts(self.terms(key), self.corrections(key))):
+            self.stale.add(key)
+
+    def drop(self, uid: str) -> None:
+        """The allocation's object is gone."""
+        self._terms.pop(uid, None)
+
+    def books(self, key: Key) -> fold.AccountBooks:
+        """The fold over everything known."""
+        found = self._folds.get(key)
+        if found is None:
+            spans = self._use[key][1] if key in self._use else {}
+            found = self._folds[key] = fold.fold(self.terms(key), spans, self.corrections(key))
+        return found
+
+    def closings(self, allocation: Obj, key: Key, watermark: int) -> list[Entry]:
+        """Entries of windows whose last slot is closed."""
+        metadata = allocation["metadata"]
+        if not self.is_posted(metadata["uid"]):
+            return []
+        terms = self.living(allocation)
+        if all(closing.keys(terms, number)[1] in self._keys for number in closing.closed_windows(terms, watermark)):
+            return []
+        subject = Subject(*key, metadata["namespace"], metadata["name"], periods.carry_of(allocation))
+        return closing.closings(subject, terms, self.books(key), watermark, self._keys)
+
+
+def _used(spans: Iterable[tuple[int, int]], since: int | None) -> int:
+    return sum(amount for at, amount in spans if since is not None and at >= since)

@@ -1,0 +1,134 @@
+"""Postings: what is booked when hours, tranches and gates move, and that nothing is booked twice."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from bursar_domain.entries import Entry
+from bursar_domain.terms import Rules, build
+from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.windows import Span, cut
+from bursar_operator.domain.postings import Grant, Share, planned
+
+DAY = 24 * HOUR
+YEAR = 360 * DAY
+GRANT = Grant("u1", "alpha", "qcd", "project-qcd", "main", 0, YEAR, {"cpu": 100}, pool="year")
+HALVES = (Share(50, at=0), Share(50, at=180 * DAY))
+GATED = (Share(60, at=0), Share(40, gate="report"))
+
+
+def hours(entries: Sequence[Entry]) -> list[tuple[int, int]]:
+    """(second, cpu hours) of each."""
+    return [(entry.at, entry.amounts.get("cpu", 0) // HOUR) for entry in entries]
+
+
+def opened(grant: Grant, *gates: str) -> Grant:
+    return replace(grant, opened=frozenset(gates))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "now", "has_use", "wanted"),
+    [
+        pytest.param(None, GRANT, None, False, [(0, 100)], id="first, the cluster's time unknown"),
+        pytest.param(None, GRANT, 50 * DAY, False, [(0, 100)], id="first, begun before, no use"),
+        pytest.param(None, GRANT, 50 * DAY + 1000, True, [(50 * DAY + QUARTER, 100)], id="first, the account has use"),
+        pytest.param(GRANT, GRANT, 50 * DAY, True, [], id="nothing moved"),
+        pytest.param(GRANT, GRANT, 50 * DAY, False, [], id="nothing moved, no use"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 160}), DAY + 1, True, [(DAY, 160)], id="raise"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, True, [(DAY, 60)], id="shrink"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, False, [(0, 60)], id="shrink before any use"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 0}), DAY, True, [(DAY, 0)], id="delete"),
+        pytest.param(GRANT, replace(GRANT, hours={}), DAY, True, [(DAY, 0)], id="delete, nothing listed"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 30}), YEAR, True, [], id="after the end nothing acts"),
+        pytest.param(None, replace(GRANT, shares=HALVES), None, False, [(0, 50), (180 * DAY, 100)], id="dated"),
+        pytest.param(None, replace(GRANT, shares=HALVES), 200 * DAY, True, [(200 * DAY, 100)], id="dated, both past"),
+        pytest.param(
+            replace(GRANT, shares=HALVES), replace(GRANT, shares=HALVES), 200 * DAY, True, [], id="a date passed"
+        ),
+        pytest.param(
+            replace(GRANT, shares=HALVES),
+            replace(GRANT, shares=HALVES, hours={"cpu": 200}),
+            DAY,
+            True,
+            [(DAY, 100), (180 * DAY, 200)],
+            id="raise between two dates",
+        ),
+        pytest.param(
+            replace(GRANT, shares=HALVES),
+            replace(GRANT, shares=(Share(50, at=0), Share(50, at=90 * DAY))),
+            DAY,
+            True,
+            [(DAY, 50), (90 * DAY, 100)],
+            id="a date moved",
+        ),
+        pytest.param(replace(GRANT, shares=HALVES), GRANT, DAY, True, [(DAY, 100)], id="tranches taken out"),
+        pytest.param(
+            replace(GRANT, shares=HALVES),
+            replace(GRANT, shares=HALVES, hours={"cpu": 0}),
+            DAY,
+            True,
+            [(DAY, 0), (180 * DAY, 0)],
+            id="delete takes what was posted for later back",
+        ),
+        pytest.param(None, replace(GRANT, shares=GATED), None, False, [(0, 60)], id="gated"),
+        pytest.param(
+            replace(GRANT, shares=GATED),
+            opened(replace(GRANT, shares=GATED), "report"),
+            DAY + 899,
+            True,
+            [(DAY, 100)],
+            id="gate",
+        ),
+        pytest.param(
+            replace(GRANT, shares=GATED), opened(replace(GRANT, shares=GATED), "other"), DAY, True, [], id="another gate"
+        ),
+        pytest.param(
+            opened(replace(GRANT, shares=GATED), "report"), replace(GRANT, shares=GATED), DAY, True, [(DAY, 60)], id="gate shut"
+        ),
+        pytest.param(
+            None, replace(GRANT, hours={"cpu": 3}, shares=(Share(50, at=0), Share(50, gate="x"))), None, False, [(0, 1)],
+            id="a share is floored in unit-seconds",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_booked(
+    before: Grant | None, after: Grant, now: int | None, has_use: bool, wanted: list[tuple[int, int]]
+) -> None:
+    booked = planned(before, [], None, has_use=False) if before else []
+    found = planned(after, booked, now, has_use=has_use)
+    assert hours(found) == wanted
+    # A crash after it was booked, or an answer that was lost: nothing more, and the same keys.
+    assert planned(after, [*booked, *found], now, has_use=has_use) == []
+    assert [item.key for item in planned(after, booked, now, has_use=has_use)] == [item.key for item in found]
+    assert len({item.key for item in [*booked, *found]}) == len(booked) + len(found)
+
+
+def test_an_entry_says_who_for_what_and_why() -> None:
+    (first,) = planned(GRANT, [], None, has_use=False)
+    assert (first.key, first.reason, first.reference, first.author) == ("grant/u1/1", "granted", "year", "bursar")
+    (second,) = planned(replace(GRANT, hours={"cpu": 150}), [first], DAY, has_use=True)
+    assert (second.key, second.reason) == ("grant/u1/2", "raised")
+    (third,) = planned(replace(GRANT, hours={"cpu": 0}), [first, second], DAY, has_use=True)
+    assert (third.key, third.reason) == ("grant/u1/3", "taken back")
+
+
+def test_gates_and_dates_with_windows_leave_closed_windows_alone() -> None:
+    spans = cut(0, YEAR, "Quarter", "UTC")
+    rules = Rules("u1", ("cpu",), spans)
+    grant = replace(GRANT, hours={"cpu": 3600}, shares=(Share(50, at=0), Share(25, at=200 * DAY), Share(25, gate="report")))
+    entries = planned(grant, [], None, has_use=False)
+    entries += planned(opened(grant, "report"), entries, 100 * DAY, has_use=True)
+    windows = build(rules, entries).windows
+    assert windows[0].at(windows[0].start).granted["cpu"] == 450 * HOUR
+    assert windows[0].last.granted["cpu"] == 450 * HOUR
+    assert sum(window.last.granted["cpu"] for window in windows) == 3600 * HOUR
+
+
+def test_a_resource_that_is_no_longer_asked_for_is_taken_back() -> None:
+    both = replace(GRANT, hours={"cpu": 10, "gpu": 5})
+    first = planned(both, [], None, has_use=False)
+    (second,) = planned(GRANT, first, DAY, has_use=True)
+    assert dict(second.amounts) == {"cpu": 100 * HOUR}
+    whole = Span(0, YEAR)
+    assert build(Rules("u1", ("cpu", "gpu"), (whole,)), [*first, second]).windows[0].last.granted["gpu"] == 0
