@@ -66,23 +66,24 @@ class WindowBooks:
         return self.granted + self.adjusted + self.credited - own - self.debt
 
 
-def cuts(terms: Iterable[Terms], corrections: Iterable[Correction] = ()) -> tuple[int, ...]:
+def cuts(terms: Iterable[Terms], corrections: Collection[Correction] = ()) -> tuple[int, ...]:
     """The seconds between which use may be summed before it is folded."""
     found = {at for item in terms for at in item.boundaries()}
-    for correction in corrections:
-        if correction.amount < 0:
-            found |= {correction.quarter, correction.quarter + QUARTER, correction.at}
+    reduced = {(item.resource, item.quarter) for item in corrections if item.amount < 0}
+    for item in corrections:
+        if (item.resource, item.quarter) in reduced:
+            found |= {item.quarter, item.quarter + QUARTER, item.at}
     return tuple(sorted(found))
 
 
 @dataclass(slots=True)
 class _Charge:
-    """Unit-seconds of one segment put down to a window, or to its overdraft."""
+    """Unit-seconds put down to a window, or to its overdraft; to nobody where ``lane`` is None."""
 
-    lane: "_Lane"
-    window: int
+    lane: "_Lane | None"
     amount: int
-    over: bool
+    window: int = 0
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -134,13 +135,13 @@ class _Lane:
         room = books.room - books.used + (books.grace if with_grace else 0)
         taken = min(amount, max(0, room))
         self.used[index] += taken
-        return _Charge(self, index, taken, over=False)
+        return _Charge(self, taken, index)
 
     def overdraw(self, at: int, amount: int) -> _Charge:
         """What nobody has room for."""
         index = self.terms.index(at)
         self.overdraft[index] += amount
-        return _Charge(self, index, amount, over=True)
+        return _Charge(self, amount, index, over=True)
 
     def give_back(self, charge: _Charge, amount: int, at: int) -> None:
         """Undo a charge in its own window while that runs, else credit the window that runs."""
@@ -196,7 +197,8 @@ class AccountBooks:
 def fold(terms: Sequence[Terms], use: Use, corrections: Sequence[Correction] = ()) -> AccountBooks:
     """Put an account's use down: resource -> (first second, unit-seconds), summed between `cuts` or finer.
 
-    Conserves: booked over all windows, less what corrections credited to other windows, and ``unfunded`` add up to the use.
+    Conserves: booked over all windows and ``unfunded`` add up to the use, less what corrections credited to other windows
+    or left with allocations that were over.
     """
     ordered = sorted(terms, key=lambda item: (item.open_until, item.uid))
     borders = cuts(ordered, corrections)
@@ -205,48 +207,59 @@ def fold(terms: Sequence[Terms], use: Use, corrections: Sequence[Correction] = (
     for name in sorted({name for item in ordered for name in item.resources} | set(use) | {c.resource for c in corrections}):
         listing = [lanes[item.uid, name] for item in ordered if name in item.resources]
         own = [item for item in corrections if item.resource == name]
-        rest = _fold_resource(listing, _segments(use.get(name, ()), own, borders), own)
+        rest = _fold_resource(listing, _segments(use.get(name, ()), own, borders), _posted(own, borders))
         if rest:
             unfunded[name] = rest
     return AccountBooks(ordered, lanes, unfunded)
 
 
 def _segments(use: Iterable[tuple[int, int]], corrections: Iterable[Correction], borders: Sequence[int]) -> dict[int, int]:
-    """Sums between borders; a correction leaves the quarter it concerns and, if positive, comes in where it is posted."""
+    """Sums between borders, without what corrections added to (or took from) the quarters that they concern."""
     sums: dict[int, int] = {}
-
-    def add(at: int, amount: int) -> None:
-        index = bisect_right(borders, at)
-        first = borders[index - 1] if index else FIRST
+    for at, amount in (*use, *((item.quarter, -item.amount) for item in corrections)):
+        first = _border(borders, at)
         sums[first] = sums.get(first, 0) + amount
-
-    for at, amount in use:
-        add(at, amount)
-    for item in corrections:
-        add(item.quarter, -item.amount)
-        add(item.at, max(0, item.amount))
     return sums
 
 
-def _fold_resource(lanes: Sequence[_Lane], sums: Mapping[int, int], corrections: Collection[Correction]) -> int:
-    """Fold one resource; what stays unfunded."""
-    returns = sorted((item for item in corrections if item.amount < 0), key=lambda item: item.at)
-    marked = {item.quarter: list[_Charge]() for item in returns}
-    orphaned = dict.fromkeys(marked, 0)
+def _border(borders: Sequence[int], at: int) -> int:
+    """Where the segment that holds a second begins."""
+    index = bisect_right(borders, at)
+    return borders[index - 1] if index else FIRST
+
+
+def _posted(corrections: Iterable[Correction], borders: Sequence[int]) -> dict[int, list[Correction]]:
+    """Corrections by the segment in which they are posted, in order."""
+    found: dict[int, list[Correction]] = {}
+    for item in sorted(corrections, key=lambda item: item.at):
+        found.setdefault(_border(borders, item.at), []).append(item)
+    return found
+
+
+def _fold_resource(lanes: Sequence[_Lane], sums: Mapping[int, int], posted: Mapping[int, Sequence[Correction]]) -> int:
+    """Fold one resource; what stays unfunded. ``slots``: what was charged for each quarter that is corrected, in order."""
+    slots = {item.quarter: list[_Charge]() for items in posted.values() for item in items}
     unfunded = 0
-    for at in sorted({*sums, *(item.at for item in returns)}):
-        for item in (item for item in returns if item.at == at):
-            unfunded -= _return(item, marked[item.quarter], orphaned)
-        charges, rest = _put(lanes, at, sums.get(at, 0))
-        unfunded += rest
-        if at in marked:
-            marked[at] += charges
-            orphaned[at] += rest
+    for at in sorted({*sums, *posted}):
+        for item in posted.get(at, ()):
+            if item.amount < 0:
+                unfunded -= _take_back(slots[item.quarter], -item.amount, item.at)
+            else:
+                slots[item.quarter] += (found := _put(lanes, at, item.amount))
+                unfunded += _unpaid(found)
+        found = _put(lanes, at, sums.get(at, 0))
+        unfunded += _unpaid(found)
+        if at in slots:
+            slots[at] += found
     return unfunded
 
 
-def _put(lanes: Sequence[_Lane], at: int, amount: int) -> tuple[list[_Charge], int]:
-    """Put one sum down: the charges in order, and what nobody is there for."""
+def _unpaid(charges: Iterable[_Charge]) -> int:
+    return sum(charge.amount for charge in charges if charge.lane is None)
+
+
+def _put(lanes: Sequence[_Lane], at: int, amount: int) -> list[_Charge]:
+    """Put one sum down: the charges in order, the last one to nobody where nobody is there for it."""
     active = [lane for lane in lanes if lane.terms.is_active(at)]
     charges: list[_Charge] = []
     for with_grace in (False, True):
@@ -254,22 +267,23 @@ def _put(lanes: Sequence[_Lane], at: int, amount: int) -> tuple[list[_Charge], i
             if amount > 0:
                 charges.append(lane.take(at, amount, with_grace=with_grace))
                 amount -= charges[-1].amount
-    if amount > 0 and active:
-        charges.append(active[-1].overdraw(at, amount))
-        amount = 0
-    return charges, amount
+    if amount > 0:
+        charges.append(active[-1].overdraw(at, amount) if active else _Charge(None, amount))
+    return charges
 
 
-def _return(item: Correction, charges: Iterable[_Charge], orphaned: dict[int, int]) -> int:
-    """Take back what a slot was charged, last charge first, from allocations that still run; the part that was unfunded."""
-    rest = -item.amount
-    free = min(rest, orphaned[item.quarter])
-    orphaned[item.quarter] -= free
-    rest -= free
+def _take_back(charges: Iterable[_Charge], amount: int, at: int) -> int:
+    """Take back what a slot was charged, last charge first; the part that nobody had paid for.
+
+    An allocation that is over keeps its charge, and nobody else is given the hours.
+    """
+    unfunded = 0
     for charge in reversed(list(charges)):
-        given = min(rest, charge.amount)
-        if given and charge.lane.terms.is_active(item.at):
-            charge.lane.give_back(charge, given, item.at)
-            charge.amount -= given
-            rest -= given
-    return free
+        given = min(amount, charge.amount)
+        amount -= given
+        charge.amount -= given
+        if charge.lane is None:
+            unfunded += given
+        elif given and charge.lane.terms.is_active(at):
+            charge.lane.give_back(charge, given, at)
+    return unfunded
