@@ -8,7 +8,7 @@ from bursar_agent.files import DamagedFile
 from bursar_agent.schedulers.base import AccountChange, Outcome
 from bursar_agent.schedulers.slurm import PLUGIN
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
-from bursar_agent.schedulers.slurm.softland import SoftLandings, is_fit
+from bursar_agent.schedulers.slurm.softland import Earlier, SoftLandings, is_fit
 from bursar_domain.wire import ClusterSettings
 from bursar_local.slurm import Slurm, SlurmUnavailable
 from bursar_testing.slurm_accounts import OpenAccount, settings_of, until_job
@@ -113,6 +113,14 @@ async def test_a_throttle_caps_what_runs_at_one_time(
     assert await scheduler.apply(cluster, [AccountChange(account, concurrent={"cpu": -1})]) == [Outcome(account, done=True)]
     await until_job(slurm, second, "RUNNING", "COMPLETED")
     await slurm.run("scancel", str(first))
+
+
+def test_one_that_was_confined_before_the_memory_was_lost_goes_back_to_what_it_inherits(tmp_path: Path) -> None:
+    landings = SoftLandings(tmp_path)
+    landings.note(
+        [AccountChange("a", qos="landing"), AccountChange("b", qos="landing")], {"a": Earlier(("landing",), "landing")}
+    )
+    assert SoftLandings(tmp_path).earlier == {"a": Earlier(), "b": Earlier()}
 
 
 def test_a_damaged_memory_is_an_error(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ class SoftLandings:
 
     def note(self, changes: Iterable[AccountChange], present: Mapping[str, Earlier]) -> None:
         """Remember, before it is written, what accounts have that are to be confined; those who are already keep theirs."""
-        new = {change.account for change in changes if change.qos} - self.earlier.keys()
+        new = {change.account: change.qos for change in changes if change.qos and change.account not in self.earlier}
         if new:
-            self._keep({**self.earlier, **{name: present.get(name, Earlier()) for name in new}})
+            self._keep({**self.earlier, **{name: _own(present.get(name, Earlier()), qos) for name, qos in new.items()}})
 
     def forget(self, accounts: Iterable[str]) -> None:
         """These have back what was theirs."""
@@ -81,6 +81,11 @@ class SoftLandings:
     def _keep(self, earlier: Mapping[str, Earlier]) -> None:
         files.replace(self._path, orjson.dumps({name: list(before) for name, before in earlier.items()}))
         self.earlier = dict(earlier)
+
+
+def _own(present: Earlier, qos: str) -> Earlier:
+    """One that is confined already, by an agent whose memory was lost, goes back to what it inherits."""
+    return Earlier() if present.qos == (qos,) else present
 
 
 def _load(path: Path) -> dict[str, Earlier]:
