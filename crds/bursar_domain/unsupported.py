@@ -7,13 +7,10 @@ from typing import Any, Final
 from bursar_crds.allocation import AllocationSpec
 from bursar_crds.cluster import ClusterSpec, DriftAction, LimitMode
 from bursar_crds.common import Model, Resource, StopPolicy
-from bursar_crds.policies import Action, Basis, Debt
 from bursar_crds.project import ProjectSpec
 from bursar_crds.quotapool import QuotaPoolSpec
 from bursar_crds.reasons import Reason
 from bursar_domain.violations import Violation
-
-SUPPORTED_ACTIONS: Final = frozenset({Action.NOTIFY, Action.HOLD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +56,8 @@ _OUT: Final = "leave the field out"
 _STOP: Final = "stopping jobs by policy"
 
 UNBUILT: Final[tuple[Unbuilt, ...]] = (
-    _allocation(
-        "a window that recurs",
-        "leave the field out and make one allocation per period",
-        lambda spec: _when("recurrence", spec.recurrence is not None),
-    ),
-    _allocation("carrying hours over", _OUT, lambda spec: _when("carryOver", spec.carry_over is not None)),
     _allocation("a limit on units in use at one time", _OUT, lambda spec: _when("concurrency", bool(spec.concurrency))),
-    _allocation(
-        "a threshold on a basis other than Used",
-        "use basis Used",
-        lambda spec: _each("thresholds", [item.basis != Basis.USED for item in spec.thresholds], "basis"),
-    ),
-    _allocation(
-        "an action other than Notify and Hold",
-        "use action Notify or Hold",
-        lambda spec: _each("thresholds", [item.action not in SUPPORTED_ACTIONS for item in spec.thresholds], "action"),
-    ),
-    _allocation(
-        "use beyond the grant",
-        "set it to 0 or leave it out",
-        lambda spec: _when("grace.overusePercent", spec.grace is not None and spec.grace.overuse_percent > 0),
-    ),
-    _allocation(
-        "use after the end",
-        "set it to 0 or leave it out, and move period.end",
-        lambda spec: _when("grace.afterEndDays", spec.grace is not None and spec.grace.after_end_days > 0),
-    ),
-    _allocation(
-        "forgiving over-use", "use CarryDebt or leave the field out", lambda spec: _when("debt", spec.debt != Debt.CARRY_DEBT)
-    ),
-    _allocation("a gate", _OUT, lambda spec: _when("openedGates", bool(spec.opened_gates))),
     _allocation("a share per member", _OUT, lambda spec: _when("perMember", bool(spec.per_member))),
-    _allocation(
-        "a tranche",
-        "leave the field out and raise the hours when the time has come",
-        lambda spec: _when("tranches", bool(spec.tranches)),
-    ),
     _allocation(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
     _pool(
         "overcommitment", "set it to 0 or leave it out", lambda spec: _when("overcommitPercent", spec.overcommit_percent > 0)

@@ -17,6 +17,7 @@ from bursar_crds.membership import Membership
 from bursar_crds.project import Project
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
+from bursar_domain.schedule import schedule_violations
 from bursar_domain.unsupported import unsupported
 from bursar_domain.violations import Violation, from_error
 
@@ -89,7 +90,8 @@ def _document(value: Document) -> Mapping[str, Any]:
 def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list[Violation]:
     """Violations that need no other object and no earlier state."""
     try:
-        return unsupported(model.parse(document))
+        parsed = model.parse(document)
+        return unsupported(parsed) + (schedule_violations(parsed.spec) if isinstance(parsed, Allocation) else [])
     except ValidationError as error:
         found = from_error(error)
         readable = _lenient(model, document)

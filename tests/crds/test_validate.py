@@ -34,21 +34,8 @@ def sample(name: str, **spec: Any) -> Document:
 
 
 NOT_BUILT: list[tuple[str, Document, str]] = [
-    ("allocation", {"recurrence": {"every": "Month"}}, "spec.recurrence"),
-    ("allocation", {"carryOver": {"percent": 10}}, "spec.carryOver"),
     ("allocation", {"concurrency": [{"name": "cpu", "count": 5}]}, "spec.concurrency"),
-    (
-        "allocation",
-        {"thresholds": [{"percent": 90, "basis": "Committed", "action": "Hold"}]},
-        "spec.thresholds[0].basis",
-    ),
-    ("allocation", {"thresholds": [{"percent": 90, "basis": "Used", "action": "SoftLand"}]}, "spec.thresholds[0].action"),
-    ("allocation", {"grace": {"overusePercent": 1}}, "spec.grace.overusePercent"),
-    ("allocation", {"grace": {"afterEndDays": 1}}, "spec.grace.afterEndDays"),
-    ("allocation", {"debt": "Absorb"}, "spec.debt"),
-    ("allocation", {"openedGates": ["report"]}, "spec.openedGates"),
     ("allocation", {"perMember": [{"name": "cpu", "hours": 5}]}, "spec.perMember"),
-    ("allocation", {"tranches": [{"gate": "report", "percent": 100}]}, "spec.tranches"),
     ("allocation", {"stopPolicy": "Hold"}, "spec.stopPolicy"),
     ("quotapool", {"overcommitPercent": 1}, "spec.overcommitPercent"),
     ("quotapool", {"perProject": [{"name": "cpu", "hours": 5}]}, "spec.perProject"),
@@ -65,6 +52,10 @@ SUPPORTED: list[tuple[str, Document]] = [
     ("allocation", {"thresholds": [{"percent": 80, "basis": "Used", "action": "Notify", "clearBelowPercent": 75}]}),
     ("allocation", {"thresholds": [{"percent": 100, "basis": "Used", "action": "Hold"}]}),
     ("allocation", {"debt": "CarryDebt", "grace": {"overusePercent": 0, "afterEndDays": 0}, "stopPolicy": "None"}),
+    ("allocation", {"recurrence": {"every": "Month", "timeZone": "Europe/London"}, "carryOver": {"percent": 10}}),
+    ("allocation", {"thresholds": [{"percent": 90, "basis": "Committed", "action": "SoftLand"}]}),
+    ("allocation", {"grace": {"overusePercent": 1, "afterEndDays": 1}, "debt": "Absorb"}),
+    ("allocation", {"tranches": [{"gate": "report", "percent": 100}], "openedGates": ["report"]}),
     ("quotapool", {"parentRef": {"name": "root"}, "projects": ["climate"], "overcommitPercent": 0}),
     ("cluster", {"access": {"mode": "DenyList", "projects": ["climate"]}, "enforcement": "Observe"}),
     ("cluster", {"brake": {"maxChangePercent": 20, "minimumChanges": 5}, "drift": {"limits": "Report", "qos": "Report"}}),
@@ -82,6 +73,27 @@ def test_what_is_not_built_is_refused(kind: str, spec: Document, field: str) -> 
 @pytest.mark.parametrize(("kind", "spec"), SUPPORTED)
 def test_what_is_built_is_taken(kind: str, spec: Document) -> None:
     assert validate(sample(f"{kind}-minimal", **spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "words"),
+    [
+        ({"recurrence": {"every": "Month", "timeZone": "Mars/Base"}}, "spec.recurrence", "no time zone Mars/Base"),
+        ({"tranches": [{"from": "2031-01-01T00:00:00Z", "percent": 100}]}, "spec.tranches[0].from", "inside the period"),
+        ({"openedGates": ["report"]}, "spec.openedGates[0]", "no tranche has the gate report; no tranche has a gate"),
+        (
+            {"tranches": [{"gate": "report", "percent": 100}], "openedGates": ["rapport"]},
+            "spec.openedGates[0]",
+            "no tranche has the gate rapport; there are report",
+        ),
+    ],
+)
+def test_windows_tranches_and_gates_must_be_possible(spec: Document, field: str, words: str) -> None:
+    document = sample("allocation-minimal", **spec)
+    found = validate(document)
+    assert [(item.field, item.reason) for item in found] == [(field, Reason.INVALID)]
+    assert words in found[0].message
+    assert validate(document, document) == []
 
 
 def test_every_row_of_the_table_is_tried() -> None:
@@ -121,8 +133,8 @@ def test_update_keeps_what_was_wrong_before() -> None:
     moved["spec"]["resources"][0]["hours"] = 7
     assert validate_allocation(moved, stored) == []
     worse = copy.deepcopy(moved)
-    worse["spec"]["debt"] = "Absorb"
-    assert [item.field for item in validate_allocation(worse, stored)] == ["spec.debt"]
+    worse["spec"]["concurrency"] = [{"name": "cpu", "count": 5}]
+    assert [item.field for item in validate_allocation(worse, stored)] == ["spec.concurrency"]
 
 
 def test_update_keeps_stored_values_that_no_rule_would_take_today() -> None:
