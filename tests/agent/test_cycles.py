@@ -16,8 +16,8 @@ from bursar_agent.settings import AgentSettings
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
 from bursar_domain.keys import Signer
-from bursar_domain.wire import AccountEntry, ClusterSettings, Root
-from bursar_testing.agents import account, allocation, cluster_settings, hold_at
+from bursar_domain.wire import AccountEntry, ClusterSettings, Root, ThresholdEntry
+from bursar_testing.agents import account, allocation, cluster_settings, hold_at, window
 
 HOUR = 3600
 START = 470_000 * HOUR
@@ -313,3 +313,84 @@ async def test_no_hour_is_given_away_and_none_kept_back(tmp_path: Path, seed: in
         if dice.random() < 0.2:
             site.restart()
     assert min(site.spent(name) for name in granted) > 0
+
+
+LADDER = tuple(
+    ThresholdEntry.model_validate({"percent": percent, "action": action, "clear_below_percent": percent - 5})
+    for percent, action in ((20, "Notify"), (40, "Throttle"), (60, "SoftLand"), (80, "Hold"), (90, "Block"))
+)
+
+
+async def test_the_ladder_climbs_and_comes_down_by_itself(tmp_path: Path) -> None:
+    """From Notify to Block with the use, and back at once with a top-up; the free QOS runs on while the account lands."""
+    site = Site(tmp_path, soft_land_qos="soft")
+    entry = account("aa", allocation("x", 100, thresholds=LADDER, end=START + 1000 * HOUR), members=("ann",))
+    state = site.state(entry)
+    await site.cycles.run(state)
+    seen: list[tuple[Any, ...]] = []
+    for cpus in (20, 20, 20, 20, 12):
+        site.scheduler.submit("ann", "aa", HOUR, {"cpu": cpus})
+        site.advance(HOUR)
+        await site.cycles.run(state)
+        found = site.machine.accounts["aa"]
+        seen.append((site.outbox.states["aa"].enforcement, found.held, found.blocked, found.qos, dict(found.concurrent)))
+        found.held, found.qos = False, ""  # somebody lets the next job through
+        found.concurrent.clear()
+    assert [item[0] for item in seen] == ["Notify", "Throttle", "SoftLand", "Hold", "Block"]
+    assert seen[0][1:] == (False, False, "", {})
+    assert seen[1][4] != {}
+    assert seen[2][3] == "soft"
+    assert seen[3][1:3] == (True, False)
+    assert seen[4][1:3] == (True, True)
+    assert site.outbox.states["aa"].actions == {"x": "Block"}
+    topped_up = account("aa", allocation("x", 1000, 2, thresholds=LADDER, end=START + 1000 * HOUR), members=("ann",))
+    await site.cycles.run(site.state(topped_up))
+    found = site.machine.accounts["aa"]
+    assert (found.held, found.blocked, found.qos, found.concurrent) == (False, False, "", {})
+    assert site.outbox.states["aa"].rules == {"x": ()}
+
+
+async def test_windows_roll_over_with_nobody_there(site: Site) -> None:
+    """The control plane is away for two boundaries; each window begins at its second, with its debt."""
+    spans = [(START + n * 10 * HOUR, START + (n + 1) * 10 * HOUR) for n in range(3)]
+    windows = tuple(window(a, b, {"cpu": 10}) for a, b in spans)
+    whole: dict[str, Any] = {"start": START, "end": spans[-1][1], "windows": windows, "open_until": spans[-1][1]}
+    state = site.state(account("aa", allocation("x", 30, **whole), members=("ann",)))
+    await site.cycles.run(state)
+    site.scheduler.submit("ann", "aa", 5 * HOUR, {"cpu": 2})
+    site.advance(6 * HOUR)
+    await site.cycles.run(state)
+    assert site.limit("aa") == 600
+    site.scheduler.submit("ann", "aa", HOUR, {"cpu": 1})
+    assert site.machine.pending == 1
+    site.advance(4 * HOUR)
+    site.restart()
+    await site.cycles.run(state)
+    assert site.limit("aa") == 1200
+    assert site.machine.running == 1
+    site.advance(10 * HOUR)
+    await site.cycles.run(state)
+    assert site.limit("aa") == 660 + 600
+    site.advance(10 * HOUR)
+    await site.cycles.run(state)
+    assert site.limit("aa") == 660
+
+
+async def test_cycles_wake_when_a_window_begins(site: Site) -> None:
+    soon = allocation("x", 10, start=START + 900, end=START + HOUR)
+    await site.cycles.run(site.state(account("aa", soon)))
+    found = site.cycles.seconds_to_cut()
+    assert found is not None
+    assert 0 < found <= 900
+
+
+async def test_a_soft_landing_that_is_a_hold_is_told(site: Site) -> None:
+    lands = ThresholdEntry(percent=1, action="SoftLand")
+    state = site.state(account("aa", allocation("x", 10, thresholds=(lands,)), members=("ann",)))
+    await site.cycles.run(state)
+    site.scheduler.submit("ann", "aa", HOUR, {"cpu": 1})
+    site.advance(HOUR)
+    await site.cycles.run(state)
+    assert site.machine.accounts["aa"].held
+    assert site.outbox.cycle is not None
+    assert [miss.reason for miss in site.outbox.cycle.misses] == ["SoftLandQosMissing"]

@@ -128,6 +128,23 @@ class Ceilings(RuleBasedStateMachine):
         """A job that may run for less than its time limit."""
         self.scheduler.submit(cpus, minutes * MINUTE, max(1, minutes * MINUTE * percent // 100))
 
+    @rule(cpus=st.integers(1, 8), minutes=st.integers(30, 300), fails=st.booleans())
+    def work(self, cpus: int, minutes: int, fails: bool) -> None:
+        """A job that runs to its end, or until a node fails just before; then the agent looks."""
+        if self.scheduler.submit(cpus, minutes * MINUTE, minutes * MINUTE):
+            self.advance(minutes * MINUTE - 1)
+            if fails:
+                self.scheduler.fail(len(self.scheduler.running) - 1)
+            self.advance(CYCLE_SECONDS)
+            self.cycle()
+
+    @rule(seconds=st.sampled_from([-7, 0, 5, 400]))
+    def window_ends(self, seconds: int) -> None:
+        """On to a little before or after the end of the window; the agent looks."""
+        end = self.award.window(self.scheduler.now).end
+        self.advance(max(0, end + seconds - self.scheduler.now))
+        self.cycle()
+
     @rule(seconds=st.sampled_from([1, 7, 10, 19, 30, 61, 300, 900, 1801, HOUR, 3 * HOUR]))
     def advance(self, seconds: int) -> None:
         """Time passes, up to a while after the end."""
@@ -258,7 +275,7 @@ class Ceilings(RuleBasedStateMachine):
 
 EXAMPLES = settings(
     max_examples=2_000,
-    stateful_step_count=25,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -319,15 +336,18 @@ class WithoutDebt(Cycles):
         return altered(super().situation(state, observation), forgiving)
 
 
-class Rash(Cycles):
-    """Limits are raised although nobody watched the counter since records ended."""
+class Trusting(Cycles):
+    """After a start the counter is taken for what it was when records ended, however long that was ago."""
+
+    def _anchor(self, state: DesiredState, observation: Any, figures: Any) -> None:
+        watermark = self.book.watermark
+        for series in self._samples.series.values():
+            if watermark is not None and series[0].at > watermark:
+                series.insert(0, Sample(watermark, series[0].minutes))
 
     def situation(self, state: DesiredState, observation: Any) -> Situation:
-        """Samples that were never taken."""
-        found = super().situation(state, observation)
-        since = found.watermark or 0
-        begun = {key: [Sample(since, items[0].minutes), *items] for key, items in found.samples.items()}
-        return replace(found, samples=begun, cycle_seconds=float("inf"))
+        """However far apart samples lie."""
+        return replace(super().situation(state, observation), cycle_seconds=float("inf"))
 
 
 class Hasty(Cycles):
@@ -347,7 +367,7 @@ class WithoutRefunds(Cycles):
     """Work that the machine's fault ended is charged: the model's records do not tell."""
 
 
-MUTANTS = [mutant(agent) for agent in (WithoutGrowth, OldWindow, WithoutDebt, Rash, Hasty)]
+MUTANTS = [mutant(agent) for agent in (WithoutGrowth, OldWindow, WithoutDebt, Trusting, Hasty)]
 MUTANTS.append(mutant(WithoutRefunds, forgets_refunds=True))
 QUICK = settings(EXAMPLES, phases=[Phase.generate], derandomize=True, database=None, report_multiple_bugs=False)
 

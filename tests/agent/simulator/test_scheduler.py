@@ -155,3 +155,63 @@ def test_a_log_user_without_a_row_is_named(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_text("log_user,user,account\n7,u7,alpha\n")
     with pytest.raises(ValueError, match="log user 8 "):
         simulator(tmp_path, Clock(), users_table=tmp_path / "users.csv")
+
+
+async def jobs(scheduler: SimulatedScheduler) -> dict[int, str]:
+    """Number -> why it waits."""
+    return {job.number: reason for job, reason in scheduler.machine.waiting()}
+
+
+async def test_a_blocked_account_takes_no_jobs_until_it_is_opened(tmp_path: Path) -> None:
+    scheduler = simulator(tmp_path, Clock(), log=None)
+    await scheduler.apply(SETTINGS, [ROOT, account("x", 10**6, "ann")])
+    await scheduler.apply(SETTINGS, [AccountChange("x", blocked=True, held=True)])
+    number = scheduler.submit("ann", "x", 60, {"cpu": 1})
+    assert await jobs(scheduler) == {number: "AssocGrpSubmitJobsLimit"}
+    scheduler.write_status()
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert status["refused"] == [{"job": number, "account": "x", "user": "ann", "reason": "AssocGrpSubmitJobsLimit"}]
+    view = (await scheduler.observe(SETTINGS)).accounts["x"]
+    assert (view.blocked, view.held) == (True, True)
+    await scheduler.apply(SETTINGS, [AccountChange("x", blocked=False)])
+    assert await jobs(scheduler) == {number: "AssocGrpJobsLimit"}
+    await scheduler.apply(SETTINGS, [AccountChange("x", held=False)])
+    assert scheduler.machine.running == 1
+
+
+async def test_a_soft_landing_lets_only_free_jobs_run(tmp_path: Path) -> None:
+    scheduler = simulator(tmp_path, Clock(), log=None, soft_land_qos="soft")
+    await scheduler.apply(SETTINGS, [ROOT, account("x", 10, "ann")])
+    waiting = scheduler.submit("ann", "x", 600, {"cpu": 4})
+    await scheduler.apply(SETTINGS, [AccountChange("x", qos="soft")])
+    scheduler.submit("ann", "x", 600, {"cpu": 4}, qos="soft")
+    assert await jobs(scheduler) == {waiting: "InvalidQOS"}
+    assert scheduler.machine.running == 1
+    scheduler.advance(scheduler.machine.now + 300)
+    observation = await scheduler.observe(SETTINGS)
+    assert (observation.soft_land_qos, observation.accounts["x"].qos) == ("soft", "soft")
+    reading = observation.accounts["x"].readings["cpu"]
+    assert (reading.counter, reading.running) == (0, 0)
+    (use,) = (await scheduler.usage(0)).jobs
+    assert use.factor_thousandths == 0
+    again = simulator(tmp_path, Clock(), log=None, soft_land_qos="soft")
+    assert (await again.observe(SETTINGS)).accounts == observation.accounts
+    await scheduler.apply(SETTINGS, [AccountChange("x", qos="", limits={"cpu": 40})])
+    assert scheduler.machine.running == 2
+
+
+async def test_a_cap_holds_what_is_in_use_at_one_time(tmp_path: Path) -> None:
+    scheduler = simulator(tmp_path, Clock(), log=None)
+    await scheduler.apply(SETTINGS, [ROOT, account("x", 10**6, "ann")])
+    await scheduler.apply(SETTINGS, [AccountChange("x", concurrent={"cpu": 5})])
+    scheduler.submit("ann", "x", 60, {"cpu": 4})
+    second = scheduler.submit("ann", "x", 60, {"cpu": 2})
+    assert await jobs(scheduler) == {second: "AssocGrpCpuLimit"}
+    await scheduler.apply(SETTINGS, [AccountChange("x", concurrent={"cpu": -1})])
+    assert scheduler.machine.running == 2
+
+
+def test_every_action_is_printed(tmp_path: Path) -> None:
+    change = AccountChange("x", concurrent={"cpu": 5}, held=True, blocked=True, qos="soft")
+    (line,) = simulator(tmp_path, Clock(), log=None).render(SETTINGS, [change])
+    assert line == "simulator modify account=x GrpTRES=cpu=5 GrpJobs=0 GrpSubmitJobs=0 QOS=soft"
