@@ -17,8 +17,9 @@ from bursar_agent.schedulers.base import (
 )
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.usagereader import DistrustedRead, UsageReader
-from bursar_domain.attribution import Share, attribute
 from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, slots_of
+from bursar_domain.fold import fold
+from bursar_domain.terms import simple
 from bursar_domain.units import HOUR
 from bursar_domain.wire import ClusterSettings
 
@@ -192,7 +193,10 @@ def test_sums_between_boundaries_are_attributed_as_their_quarters_are(tmp_path: 
     dice = random.Random(3)
     book = UsageBook(tmp_path, epoch=1)
     bounds = tuple(BASE + n * 900 for n in (5, 17, 40, 50))
-    shares = [Share("x", bounds[0], bounds[2], 40_000, 100), Share("y", bounds[1], bounds[3], 30_000, 5)]
+    terms = [
+        simple("x", bounds[0], bounds[2], {"cpu": 40_000}, overuse_percent=1),
+        simple("y", bounds[1], bounds[3], {"cpu": 30_000}),
+    ]
     slots: dict[SlotKey, dict[RowKey, Amounts]] = {}
     for _ in range(30):
         jobs = []
@@ -209,5 +213,7 @@ def test_sums_between_boundaries_are_attributed_as_their_quarters_are(tmp_path: 
             for amounts in rows.values()
             for index, amount in enumerate(amounts.allocated)
         ]
-        assert attribute(shares, book.quarters("aa", bounds).get("cpu", ())) == attribute(shares, quarters)
+        summed, whole = fold(terms, book.quarters("aa", bounds)), fold(terms, {"cpu": quarters})
+        assert [summed.window(uid, 0) for uid in "xy"] == [whole.window(uid, 0) for uid in "xy"]
+        assert summed.unfunded == whole.unfunded
         assert total(book) == sum(amount for _, amount in quarters)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bursar_domain.ceiling import Child, Reading, Sample, growth, lag, limit, lowest, parent, run_minutes_wall
-from bursar_domain.units import HOUR, MINUTE
+from bursar_domain.ceiling import Child, Reading, Sample, growth, lag, limit, lowest, parent, run_minutes_wall, widest_gap
+from bursar_domain.units import HOUR, MINUTE, scale, seconds_from_hours, with_percent
 
 H = HOUR  # unit-seconds of an hour; minutes below are TRES-minutes
 
@@ -44,6 +44,16 @@ def test_a_limit_inside_the_band_stays(in_force: int, expect: int) -> None:
     assert limit(Reading(23_500, 36_000 * MINUTE, 36_000 * MINUTE, in_force=in_force, lag_seconds=unseen)) == expect
 
 
+def test_grace_and_memory_in_minutes() -> None:
+    """100 minutes and 15 % of grace: 115; 10 GiB hours: 614,400 MiB minutes."""
+    assert limit(reading(0, with_percent(100 * MINUTE, 15))) == 115
+    ten_gib = replace(reading(0, seconds_from_hours("memory", 10)), unit=scale("memory"))
+    assert limit(ten_gib) == 614_400
+    band = 3 + 614_400 // 20
+    assert limit(replace(ten_gib, in_force=614_400 - band)) == 614_400 - band
+    assert limit(replace(ten_gib, in_force=614_400 - band - 1)) == 614_400
+
+
 def test_force_writes_the_exact_limit() -> None:
     assert limit(replace(reading(24_000, 600 * H), in_force=60_001)) == 60_001
     assert limit(replace(reading(24_000, 600 * H), in_force=60_001, force=True)) == 60_000
@@ -74,6 +84,13 @@ SAMPLES = [
 )
 def test_growth(samples: list[Sample], since: int, capacity: int, expect: int) -> None:
     assert growth(samples, since, capacity) == expect
+
+
+@pytest.mark.parametrize(("since", "expect"), [(0, 290), (100, 290), (130, 290), (420, 20), (430, 20), (999, 0)])
+def test_the_widest_gap_counts_from_the_last_sample_at_or_before(since: int, expect: int) -> None:
+    samples = [Sample(100, 1), Sample(130, 2), Sample(420, 2), Sample(430, 9), Sample(450, 9)]
+    assert widest_gap(samples, since) == expect
+    assert widest_gap(samples[:1], since) == widest_gap([], since) == 0
 
 
 @pytest.mark.parametrize(
