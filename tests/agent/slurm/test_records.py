@@ -153,9 +153,28 @@ def test_a_running_job_without_a_record_holds_the_watermark_back_unless_it_has_j
         "7": Listed(None, None),
         "8": Listed(None, None),
     }
-    assert records.complete_until([], listed, 1000) == 900
-    assert records.complete_until([], {"6": Listed(995, None)}, 1000) == 1000
-    assert records.complete_until([_open(100)], {"4": Listed(900, None)}, 1000) == 1000
+    assert records.complete_until([], listed, 0, 1000) == 900
+    assert records.complete_until([], {"6": Listed(995, None)}, 0, 1000) == 1000
+    assert records.complete_until([_open(100)], {"4": Listed(900, None)}, 0, 1000) == 1000
+
+
+@pytest.mark.parametrize(
+    ("job", "second"),
+    [
+        (Listed(900, 950), 900),  # it ended, slurmctld counted it, and there is no record
+        (Listed(995, 999), 995),  # however short it was
+        (Listed(100, 180), 2000),  # it ended before the read begins
+        (Listed(180, 400), 200),
+        (Listed(900, 900), 2000),  # cancelled before it began
+    ],
+)
+def test_a_job_that_ended_without_a_record_holds_the_watermark_back(job: Listed, second: int) -> None:
+    assert records.complete_until([], {"9": job}, 200, 2000) == second
+
+
+def test_the_record_of_an_earlier_attempt_does_not_stand_for_the_present_one() -> None:
+    assert records.complete_until([_open(100)], {"4": Listed(1300, None)}, 0, 2000) == 1300
+    assert records.complete_until([_open(100)], {"4": Listed(1000, None)}, 0, 2000) == 2000
 
 
 def test_an_open_record_ends_when_the_controller_says_so() -> None:

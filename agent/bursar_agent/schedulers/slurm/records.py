@@ -94,15 +94,24 @@ def _listed(state: str, start: str, end: str) -> Listed:
     return Listed(int(start), int(end) if state not in ACTIVE and end.isdecimal() else None)
 
 
-def complete_until(found: Iterable[Record], listed: Mapping[str, Listed], read_at: int) -> int:
-    """The second up to which records are complete, given that slurmdbd had been told everything.
+def complete_until(found: Iterable[Record], listed: Mapping[str, Listed], since: int, read_at: int) -> int:
+    """The second up to which records from `since` on are complete, given that slurmdbd had been told everything.
 
-    slurmctld hands over a new job's record some seconds late, outside of the queue that sdiag shows (seen on 22.05), so a job
-    that runs without a record holds the second back to its start, unless it has just begun: the next read has it.
+    slurmctld hands over a new job's record some seconds late, outside of the queue that sdiag shows, and after a restart it
+    may count a job that ended long before its record is there (both seen on 22.05). So an attempt that it lists and that has
+    no record holds the second back to its start, unless it runs and has just begun: the next read has it.
     """
-    recorded = {record.job_id for record in found}
-    late = [job.start for name, job in listed.items() if job.start is not None and job.end is None and name not in recorded]
-    return min((start for start in late if start < read_at - HANDOVER_SECONDS), default=read_at)
+    recorded: dict[str, int] = {}
+    for record in found:
+        recorded[record.job_id] = max(record.start, recorded.get(record.job_id, 0))
+    late = [
+        job.start
+        for name, job in listed.items()
+        if job.start is not None
+        and recorded.get(name, 0) < job.start - HANDOVER_SECONDS
+        and (job.start < read_at - HANDOVER_SECONDS if job.end is None else max(since, job.start) < job.end)
+    ]
+    return max(since, min(late, default=read_at))
 
 
 def ended_at(record: Record, listed: Mapping[str, Listed]) -> int | None:

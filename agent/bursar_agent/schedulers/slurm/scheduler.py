@@ -104,7 +104,7 @@ class SlurmScheduler:
         self._note_lost(found, listed, now)
         ends = {record.key: self._ended_at(record, listed) for record in found if record.end is None}
         jobs = [records.use(record, self._trackables, started, ends.get(record.key)) for record in found]
-        return UsageRead(now, since, jobs, records.complete_until(found, listed, started) if empty else None, bad)
+        return UsageRead(now, since, jobs, records.complete_until(found, listed, since, started) if empty else None, bad)
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
         """Checks, writes, reads back. A change that may not be written is answered, not raised; the others go on."""
