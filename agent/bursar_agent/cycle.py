@@ -27,6 +27,7 @@ from bursar_domain.wire import AccountEntry, AccountState, Miss
 
 log = structlog.get_logger(__name__)
 URGENT_SECONDS = 10.0
+SHORTEST_CYCLE_SECONDS = 10.0  # the scheduler's clock counts whole seconds, and a look takes some
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Cycles:
         self._counted_to: int | None = None
         self._is_fresh = False
         self._unresolved: dict[tuple[str, str], float] = {}
+        self._cycle_seconds = max(SHORTEST_CYCLE_SECONDS, settings.cycle_interval_seconds)
         self._settled: Mapping[str, Settled] = {}
         self._states: Mapping[str, tuple[AccountPlan, AccountState]] = {}
         self._observed: tuple[int, float] | None = None
@@ -116,7 +118,7 @@ class Cycles:
             return True
         if self.clocks.monotonic() - self._counted_at >= max(patience_seconds, self._settings.usage_interval_seconds):
             return True
-        if self._samples.is_any_sparse(self.book.watermark, 2 * self._settings.cycle_interval_seconds):
+        if self._samples.is_any_sparse(self.book.watermark, 2 * self._cycle_seconds):
             return True
         since, now = self._counted_to, observation.time
         covered = self.book.covered_from
@@ -165,7 +167,7 @@ class Cycles:
             expired=state.is_expired(int(now)),
             skewed=self.is_skewed,
             fresh=self._is_fresh,
-            cycle_seconds=self._settings.cycle_interval_seconds,
+            cycle_seconds=self._cycle_seconds,
         )
 
     def _figures(self, state: DesiredState, now: int) -> Mapping[str, Figures]:

@@ -372,6 +372,7 @@ MUTANTS.append(mutant(WithoutRefunds, forgets_refunds=True))
 QUICK = settings(EXAMPLES, phases=[Phase.generate], derandomize=True, database=None, report_multiple_bugs=False)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("machine", MUTANTS, ids=lambda machine: machine.__name__)
 def test_an_agent_with_a_fault_is_found_out(machine: type[Ceilings]) -> None:
     with pytest.raises(AssertionError, match="head-room"):
