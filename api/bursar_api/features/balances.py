@@ -14,7 +14,7 @@ from bursar_api.features.common import Cursor, Filter, Limit, State
 from bursar_api.identity import Caller, Person
 from bursar_api.state import Gateway
 
-router = APIRouter(tags=["balances"])
+router = APIRouter(tags=["usage"])
 Obj = dict[str, Any]
 Key = tuple[str, str]
 """Cluster and account."""
