@@ -32,7 +32,7 @@ class Standings:
     def of(cls, reading: AccountReading, wall: int) -> "Standings":
         """Fold; ``wall`` stands in for the cluster's clock while no agent has told it."""
         books = fold(reading.terms, reading.use, reading.corrections)
-        now = reading.scheduler_time or reading.watermark or wall
+        now = reading.clock or wall
         names = {name for terms in reading.terms for name in terms.resources}
         return cls(books, reading, now, {name: rate(reading, name) for name in names})
 
@@ -43,8 +43,8 @@ class Standings:
 
 
 def rate(reading: AccountReading, resource: str) -> Rate | None:
-    """How fast the account uses a resource, as far as its use is known."""
-    now = reading.watermark
+    """How fast the account uses a resource, at the cluster's time."""
+    now = reading.clock
     if now is None:
         return None
     since = projection.since(reading.terms, resource, now)
@@ -93,6 +93,7 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
     now, uid = standings.now, terms.uid
     index = terms.index(now)
     window = terms.windows[index]
+    end = terms.open_until if index == len(terms.windows) - 1 else window.end
     books = standings.books.current(uid, now)
     known = next((item for item in standings.rates.values() if item is not None), None)
     return {
@@ -109,7 +110,7 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
         "projection": NO_RATE if known is None else known.in_words(),
         "resources": [
             _figures(name, item, standings.committed.get(name, 0), standings.rates.get(name))
-            | {"runsOut": _runs_out(name, item, standings, window), "opens": opens(name, window, now)}
+            | {"runsOut": _runs_out(name, item, standings, window, end), "opens": opens(name, window, now)}
             for name, item in books.items()
         ],
     }
@@ -141,11 +142,11 @@ def coverage(start: int, now: int, watermark: int | None) -> int:
     return max(0, min(100, (watermark - start) * 100 // (now - start)))
 
 
-def _runs_out(name: str, books: WindowBooks, standings: Standings, window: Window) -> str | None:
-    watermark = standings.reading.watermark
-    if watermark is None or books.room <= 0 or not window.start <= standings.now < window.end:
+def _runs_out(name: str, books: WindowBooks, standings: Standings, window: Window, end: int) -> str | None:
+    """When what is left is used up; grace after the end counts as time to use it in."""
+    if standings.reading.watermark is None or books.room <= 0 or not window.start <= standings.now < end:
         return None
-    at = projection.exhaustion(books.left, standings.rates.get(name), watermark, window.end)
+    at = projection.exhaustion(books.left, standings.rates.get(name), standings.now, end)
     return None if at is None else instant(at)
 
 

@@ -35,6 +35,11 @@ class AccountReading:
     scheduler_time: int | None
     state: AccountState | None
 
+    @property
+    def clock(self) -> int | None:
+        """The cluster's time, as far as anybody told it."""
+        return self.scheduler_time or self.watermark
+
 
 class Accounts:
     """Reading one account."""
@@ -53,7 +58,7 @@ class Accounts:
             terms = account_terms(entry) if entry else []
             corrections = corrections_of(entry) if entry else ()
             watermark, scheduler_time, state = await _last_reports(tx, cluster, account)
-            borders = {*cuts(terms, corrections), *_rated_since(terms, watermark), *boundaries}
+            borders = {*cuts(terms, corrections), *_rated_since(terms, scheduler_time or watermark), *boundaries}
             return AccountReading(
                 names={item.uid: item.name for item in entry.allocations} if entry else {},
                 terms=tuple(terms),

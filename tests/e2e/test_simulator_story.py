@@ -186,6 +186,32 @@ async def test_books_equal_an_independent_sum_to_the_second(play: Play) -> None:
     assert {key: figures[key] for key in balance} == balance
 
 
+async def test_a_balance_is_the_status_to_the_hour(play: Play) -> None:
+    """Operator and gateway fold the same; the status follows within a minute."""
+
+    async def equal() -> bool:
+        async with play.site.client("alice") as alice:
+            rows = {row["project"]: row for row in await alice.balances(cluster=play.cluster)}
+        assert set(rows) == set(play.projects.values())
+        return all([told(rows[name]) == seen(await play.site.allocation(name, "main")) for name in rows])
+
+    await until(equal, "every balance equals its status", seconds=100)
+
+
+def told(row: Obj) -> dict[str, object]:
+    """Figures of a balance."""
+    [cpu] = row["resources"]
+    found = {name: cpu[f"{name}Hours"] for name in ("used", "available", "granted")}
+    return found | {"percent": row["usedPercent"], "enforcement": row["enforcement"], "end": row["window"]["end"]}
+
+
+def seen(stored: Obj) -> dict[str, object]:
+    """The same in a status."""
+    status = stored["status"]
+    found = {name: hours(stored, name) for name in ("used", "available")} | {"granted": status["window"]["hours"][0]["hours"]}
+    return found | {"percent": status["usedPercent"], "enforcement": status["enforcement"], "end": status["window"]["end"]}
+
+
 async def test_hours_come_back_only_after_the_agent_lowered_the_limit(play: Play) -> None:
     site, rich = play.site, play.name("rich")
     before = await play.granted_by_pool()
