@@ -126,6 +126,7 @@ class Reason(StrEnum):
     USAGE_STALE = "UsageStale", "Usage is older than it should be; figures may be low."
     USAGE_CURRENT = "UsageCurrent", "Usage is up to date."
     THRESHOLD_CROSSED = "ThresholdCrossed", "Use crossed a threshold of the allocation."
+    THRESHOLD_CLEARED = "ThresholdCleared", "Use fell below a threshold of the allocation; what it did is undone."
 
     # Projects and members
     NAMESPACE_READY = "NamespaceReady", "The project's namespace is there and belongs to it."

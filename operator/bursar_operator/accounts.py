@@ -154,6 +154,10 @@ class Accounts:
         if key in self._use and not self._use[key][0] >= set(fold.cuts(self.terms(key), self.corrections(key))):
             self.stale.add(key)
 
+    def all_cuts(self) -> dict[Key, frozenset[int]]:
+        """The seconds at which each account's use may not be summed over."""
+        return {key: frozenset(fold.cuts(self.terms(key), self.corrections(key))) for key in self._use}
+
     def drop(self, uid: str) -> None:
         """The allocation's object is gone."""
         self._terms.pop(uid, None)

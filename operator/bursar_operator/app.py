@@ -22,6 +22,7 @@ from bursar_operator.allocation import Grants
 from bursar_operator.books import Books
 from bursar_operator.certificates import Certificates, utc_now
 from bursar_operator.cluster import Clusters
+from bursar_operator.crossings import Crossings
 from bursar_operator.desired import DesiredState
 from bursar_operator.domain.clusters import Patience
 from bursar_operator.enrolment import EnrolmentDesk
@@ -36,6 +37,8 @@ from bursar_operator.settings import OperatorSettings
 
 STOP_SECONDS: Final = 0.8
 RETRY_SECONDS: Final = 5.0
+DAY_SECONDS: Final = 86_400
+ROLL_AFTER_DAYS: Final = 400
 LEADERSHIP, RECOVERY, HANDLERS = "leadership", "recovery", "handlers"
 LOG = structlog.get_logger("bursar.operator")
 
@@ -94,6 +97,8 @@ class Operator:
             self._begin("feed", parts.feed.run())
             await parts.grants.start()
         self._health.ready(RECOVERY)
+        self._begin("crossings", parts.crossings.run())
+        self._begin("roll", repeated("roll", parts.roll, self._metrics, DAY_SECONDS))
         self._begin("projects", parts.projects.run())
         self._begin("memberships", parts.memberships.run())
         self._begin("clusters", parts.clusters.run())
@@ -172,6 +177,7 @@ class Parts:
         self, settings: OperatorSettings, kube: Kube, ledger: Ledger, signer: Signer, metrics: Metrics, epoch: int
     ) -> None:
         self._kube = kube
+        self._ledger = ledger
         self._settings = settings
         self._signer = signer
         patience = Patience(settings.agent_timeout_seconds, settings.usage_stale_seconds)
@@ -194,10 +200,12 @@ class Parts:
         self.memberships = Memberships(kube, self.informers, self.books, self.desired, settings.user_prefix, utc_now)
         self.clusters = Clusters(kube, self.informers, self.books, self.desired, patience, utc_now)
         self.certificates = Certificates(kube, settings.system_namespace, settings.webhook_configuration, utc_now)
+        self.crossings = Crossings(kube, ledger, metrics, utc_now)
         self.enrolment = EnrolmentDesk(kube, ledger, settings.system_namespace, metrics, utc_now)
         self.feed = Feed(ledger, self.books, self, metrics, time.monotonic)
         self.books.changed = self.grants.touch
         self.books.republish = self.desired.publish_now
+        self.books.crossed = self.crossings.hear
 
     async def load(self) -> None:
         """Read everything that decisions rest on, all but the allocations, which the grants follow once they hold the pools."""
@@ -215,6 +223,11 @@ class Parts:
         finally:
             await self.grants.stop()
             await self.informers.stop()
+
+    async def roll(self) -> None:
+        """Old use is kept by days, but for days inside which some account's terms change."""
+        before = int(utc_now().timestamp()) - ROLL_AFTER_DAYS * DAY_SECONDS
+        await self._ledger.roll(before, self.books.accounts.all_cuts())
 
     def cluster_changed(self, cluster: str) -> None:
         """Its agent said something."""
@@ -254,15 +267,17 @@ async def highest_epoch(kube: Kube, ledger: Ledger) -> int:
     return max([await ledger.highest_epoch(), *((pool.get("status") or {}).get("epoch") or 0 for pool in pools)])
 
 
-async def repeated(name: str, run: Any, metrics: Metrics) -> None:
-    """A part whose passes may fail: report it and go on."""
+async def repeated(name: str, run: Any, metrics: Metrics, pause_seconds: float = RETRY_SECONDS) -> None:
+    """A part whose passes may fail: report it and go on, after a failure sooner."""
     while True:
+        pause = pause_seconds
         try:
             await run()
         except Exception as error:
             metrics.failures.labels(name).inc()
             LOG.warning("a pass failed; trying again", part=name, error=str(error))
-        await asyncio.sleep(RETRY_SECONDS)
+            pause = RETRY_SECONDS
+        await asyncio.sleep(pause)
 
 
 def _find(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> BaseException | None:

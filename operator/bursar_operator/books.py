@@ -23,8 +23,8 @@ from bursar_operator.ledgerview import Figures
 Obj = dict[str, Any]
 Key = tuple[str, str]
 """Cluster and account."""
-Crossed = Callable[[str, View, tuple[int, frozenset[str]], frozenset[str]], None]
-"""uid, its books now, (window, rules in force before), rules in force now."""
+Crossed = Callable[[Obj, View, tuple[int, frozenset[str]], frozenset[str]], None]
+"""Allocation, its books now, (window, rules in force before), rules in force now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +102,17 @@ class Books:
         self._used_accounts.add(key[1])
 
     def cluster_time(self, cluster: str) -> int:
-        """The cluster's clock as its agent said it last; ours while none did."""
+        """The cluster's clock as its agent's reports tell it; ours while there are none."""
         return self.known_time(cluster) or int(self._now().timestamp())
+
+    def clusters(self) -> list[str]:
+        """Clusters whose agents ever called."""
+        return list(self._agents)
 
     def known_time(self, cluster: str) -> int | None:
         """The same, None while no agent ever said it."""
         agent = self._agents.get(cluster)
-        return agent.scheduler_time if agent is not None and agent.scheduler_time else None
+        return max(agent.scheduler_time, agent.watermark or 0) or None if agent is not None else None
 
     # What the grants ask
 
@@ -172,7 +176,7 @@ class Books:
         keys = balances.in_force(view, rules, before)
         if (view.window_start, keys) != before:
             self._rules[uid] = view.window_start, keys
-            self.crossed(uid, view, before, keys)
+            self.crossed(self._objects[uid], view, before, keys)
         return keys
 
     def acknowledged_as_not_enforced(self, cluster: str) -> bool:
@@ -387,7 +391,7 @@ def _terms_part(allocation: Obj) -> object:
     return allocation["metadata"].get("generation"), "deletionTimestamp" in allocation["metadata"], granted
 
 
-def _unheard(_: str, __: View, ___: tuple[int, frozenset[str]], ____: frozenset[str]) -> None:
+def _unheard(_: Obj, __: View, ___: tuple[int, frozenset[str]], ____: frozenset[str]) -> None:
     return None
 
 

@@ -82,6 +82,8 @@ class Feed:
         if self._monotonic() - self._swept > SWEEP_SECONDS:
             self._swept = self._monotonic()
             await self._books.refresh_agents()
+            for cluster in self._books.clusters():
+                await self._watermark(cluster)
             await self._audience.enrolment_asked()
 
     async def _take(self, changes: Sequence[Change]) -> None:

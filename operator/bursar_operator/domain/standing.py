@@ -219,15 +219,11 @@ def _essence(status_: Obj) -> object:
     protocol = ("granted", "charged", "pool", "grantGeneration", "grantRevision", "grantSequence", "chargeSequence")
     flips = [(item["type"], item["status"], item["reason"]) for item in status_.get("conditions") or ()]
     fields = [status_.get(name) or None for name in protocol]
-    window = (status_.get("window") or {}).get("start")
-    return (
-        fields,
-        status_.get("observedGeneration"),
-        status_.get("account"),
-        status_.get("enforcement") or "None",
-        window,
-        flips,
-    )
+    # What people or a roll-over do, not the passing of use.
+    window = status_.get("window") or {}
+    booked = hours.of(status_.get("adjusted")), window.get("start"), hours.of(window.get("carriedHours"))
+    action = status_.get("enforcement") or "None"
+    return fields, status_.get("observedGeneration"), status_.get("account"), booked, action, flips
 
 
 def moved(before: Obj, after: Obj) -> bool:
@@ -237,10 +233,8 @@ def moved(before: Obj, after: Obj) -> bool:
     if before.get("enforcement") != after.get("enforcement"):
         return True
     grant = hours.of(after.get("granted"))
-    return any(
-        _moved(hours.of(before.get(name)), hours.of(after.get(name)), grant)
-        for name in ("used", "committed", "adjusted", "available")
-    )
+    figures = ("used", "committed", "adjusted", "available")
+    return any(_moved(hours.of(before.get(name)), hours.of(after.get(name)), grant) for name in figures)
 
 
 def _moved(before: Mapping[str, int], after: Mapping[str, int], grant: Mapping[str, int]) -> bool:

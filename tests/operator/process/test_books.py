@@ -1,0 +1,242 @@
+"""The books on a real API server: windows, gates, entries and thresholds, with an agent played through the ledger."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from bursar_crds.reasons import Reason
+from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.units import HOUR
+from bursar_domain.wire import AllocationEntry, Hello, SlotReport, StatusReport, UsageReport, UsageRow
+from bursar_kube.client import Obj
+from bursar_kube.resources import ALLOCATIONS, EVENTS, PROJECTS
+from bursar_testing import manifests
+from bursar_testing.operatorprocess import Stack
+
+Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+START, END = "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"
+JANUARY = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+FEBRUARY = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp())
+MARCH = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+DAY = 24 * HOUR
+MONTHLY = {"recurrence": {"every": "Month"}}
+
+
+async def made(stack: Stack, eventually: Eventually, name: str, hours: int, **spec: Any) -> Obj:
+    """A project on a cluster of its own with one granted allocation."""
+    await stack.apply(manifests.cluster(name, capacity=1000))
+    await stack.apply(manifests.project(name, "alice"))
+
+    async def settled() -> bool:
+        return bool((await stack.kube.get(PROJECTS, name)).get("status", {}).get("account"))
+
+    await eventually(settled)
+    await stack.apply(manifests.pool(name, name, hours * 2))
+    period = {"start": START, "end": END}
+    await stack.apply(manifests.allocation(name, "main", name, hours, name, **{"period": period, **spec}))
+
+    async def granted() -> Obj | None:
+        found = await stack.kube.get(ALLOCATIONS, "main", f"project-{name}")
+        return found if found.get("status", {}).get("grantRevision") else None
+
+    found: Obj = await eventually(granted)
+    await eventually(lambda: signed(stack, name))
+    return found
+
+
+async def signed(stack: Stack, name: str) -> AllocationEntry | None:
+    """The one allocation as it is published."""
+    delta = await stack.ledger.desired(name, 0)
+    entries = [item for entry in delta.entries for item in entry.allocations] if delta else []
+    return entries[0] if entries else None
+
+
+async def tell_time(stack: Stack, name: str, at: int) -> None:
+    """The agent's clock."""
+    if name not in await stack.ledger.agents():
+        await stack.ledger.record_hello(
+            name, Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=at), at
+        )
+    report = StatusReport(
+        report_id=secrets.token_hex(8), session="s1", generation=1, digest="x", scheduler_time=at, enforced_at=at
+    )
+    await stack.ledger.record_status(name, report, at)
+
+
+async def use(stack: Stack, name: str, at: int, hours: int, *, seq: int, watermark: int) -> None:
+    """So many cpu hours of bob in one hour."""
+    quarter = hours * HOUR // 4
+    row = UsageRow(user="bob", resource="cpu", allocated=(quarter,) * 4)
+    slot = SlotReport(account=name, hour=at // HOUR * HOUR, epoch=1, seq=seq, rows=(row,) if hours else ())
+    report = UsageReport(report_id=secrets.token_hex(8), session="s1", slots=(slot,), watermark=watermark)
+    receipt = await stack.ledger.put_usage(name, report, watermark)
+    assert not receipt.refused
+    await tell_time(stack, name, watermark)
+
+
+def hours_of(found: list[Obj] | None) -> dict[str, int]:
+    return {item["name"]: item["hours"] for item in found or ()}
+
+
+async def status_says(stack: Stack, name: str, right: Callable[[Obj], bool]) -> Obj | None:
+    status: Obj = (await stack.kube.get(ALLOCATIONS, "main", f"project-{name}")).get("status", {})
+    return status if "used" in status and right(status) else None
+
+
+def has_action(action: str, status: Obj) -> bool:
+    return bool(status["enforcement"] == action)
+
+
+async def test_a_recurring_allocation_is_signed_with_every_window(stack: Stack, eventually: Eventually) -> None:
+    await made(stack, eventually, "monthly", 365, **MONTHLY)
+    found = await signed(stack, "monthly")
+    assert found is not None
+    assert [window.start for window in found.windows][:3] == [JANUARY, FEBRUARY, MARCH]
+    assert [window.steps[0].granted["cpu"] // HOUR for window in found.windows] == [
+        31,
+        28,
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ]
+
+
+async def test_a_gate_that_is_opened_gives_its_share(stack: Stack, eventually: Eventually) -> None:
+    tranches = [{"from": START, "percent": 40}, {"gate": "report", "percent": 60}]
+    await made(stack, eventually, "gated", 100, tranches=tranches)
+    before = await signed(stack, "gated")
+    assert before is not None
+    assert before.windows[0].steps[-1].granted["cpu"] == 40 * HOUR
+    patch = '{"spec":{"openedGates":["report"]}}'
+    await stack.kubectl("patch", "allocation", "main", "-n", "project-gated", "--type=merge", "-p", patch)
+
+    async def opened() -> bool:
+        found = await signed(stack, "gated")
+        return found is not None and found.windows[0].steps[-1].granted["cpu"] == 100 * HOUR
+
+    await eventually(opened)
+
+
+async def test_windows_roll_over_close_and_carry(stack: Stack, eventually: Eventually) -> None:
+    """Use in January; February begins; once January is closed half of what it left comes in."""
+    await made(stack, eventually, "rolling", 365, carryOver={"percent": 50}, **MONTHLY)
+    await use(stack, "rolling", JANUARY + DAY, 11, seq=1, watermark=JANUARY + 2 * DAY)
+    january = await eventually(lambda: status_says(stack, "rolling", lambda s: hours_of(s["used"]) == {"cpu": 11}))
+    assert (hours_of(january["available"]), january["window"]["start"]) == ({"cpu": 20}, START)
+    assert january["usedPercent"] == 35
+    await use(stack, "rolling", FEBRUARY + HOUR, 3, seq=2, watermark=FEBRUARY + DAY)
+    february = await eventually(
+        lambda: status_says(stack, "rolling", lambda s: s["window"]["start"] == "2026-02-01T00:00:00Z" and s["used"] != [])
+    )
+    assert (hours_of(february["used"]), hours_of(february["available"])) == ({"cpu": 3}, {"cpu": 25})
+    await use(stack, "rolling", FEBRUARY + HOUR, 3, seq=3, watermark=FEBRUARY + 3 * DAY)
+    carried = await eventually(
+        lambda: status_says(stack, "rolling", lambda s: hours_of(s["window"].get("carriedHours")) == {"cpu": 10})
+    )
+    assert hours_of(carried["available"]) == {"cpu": 35}
+    booked = await stack.ledger.entries("rolling", "rolling", kinds=[EntryKind.CARRY_OVER, EntryKind.EXPIRY])
+    assert [(item.entry.kind, item.entry.amounts["cpu"] // HOUR) for item in booked] == [
+        (EntryKind.CARRY_OVER, 10),
+        (EntryKind.EXPIRY, 10),
+    ]
+
+    async def published() -> bool:
+        found = await signed(stack, "rolling")
+        return found is not None and found.windows[1].steps[-1].carried == {"cpu": 10 * HOUR}
+
+    await eventually(published)
+
+
+async def test_a_threshold_is_told_once_in_a_window_and_direction(stack: Stack, eventually: Eventually) -> None:
+    thresholds = [{"percent": 50, "basis": "Used", "action": "Hold", "clearBelowPercent": 40}]
+    await made(stack, eventually, "warned", 100, thresholds=thresholds)
+    for seq, (hours, action) in enumerate([(60, "Hold"), (10, "None"), (70, "Hold"), (20, "None")], start=1):
+        await use(stack, "warned", JANUARY + DAY, hours, seq=seq, watermark=JANUARY + 2 * DAY)
+        await eventually(partial(status_says, stack, "warned", partial(has_action, action)))
+
+    async def told() -> list[Obj] | None:
+        events = [item for item in await stack.kube.list(EVENTS, "project-warned") if item["regarding"]["kind"] == "Allocation"]
+        rules = await stack.ledger.rules()
+        return sorted(events, key=lambda item: str(item["reason"])) if len(events) >= 2 and any(rules.values()) else None
+
+    events = await eventually(told)
+    assert [(item["reason"], item["type"], item["action"]) for item in events] == [
+        (Reason.THRESHOLD_CLEARED, "Normal", "Hold"),
+        (Reason.THRESHOLD_CROSSED, "Warning", "Hold"),
+    ]
+    assert events[1]["note"].startswith("60 % used (60 of 100 cpu hours; window of 2026-01-01T00:00:00Z): Hold from 50 %")
+
+
+async def test_an_entry_by_hand_moves_balance_and_what_is_signed(stack: Stack, eventually: Eventually) -> None:
+    found = await made(stack, eventually, "helped", 100)
+    await tell_time(stack, "helped", JANUARY + DAY)
+    amounts = {"cpu": -30 * HOUR}
+    uid = found["metadata"]["uid"]
+    entry = Entry(
+        "adjust/1", EntryKind.ADJUSTMENT, "helped", "helped", JANUARY + DAY, "dana", "lent out", uid=uid, amounts=amounts
+    )
+    await stack.ledger.append([entry], JANUARY + DAY)
+    status = await eventually(lambda: status_says(stack, "helped", lambda s: hours_of(s["available"]) == {"cpu": 70}))
+    assert hours_of(status["adjusted"]) == {"cpu": -30}
+
+    async def published() -> bool:
+        item = await signed(stack, "helped")
+        return item is not None and item.windows[0].steps[-1].adjusted == amounts
+
+    await eventually(published)
+
+
+async def test_what_a_deleted_allocation_was_charged_stays_with_it(stack: Stack, eventually: Eventually) -> None:
+    await made(stack, eventually, "leaving", 100)
+    await stack.apply(manifests.allocation("leaving", "other", "leaving", 50, "leaving", period={"start": START, "end": END}))
+
+    async def both() -> bool:
+        delta = await stack.ledger.desired("leaving", 0)
+        return delta is not None and len(delta.entries[0].allocations) == 2
+
+    await eventually(both)
+    await use(stack, "leaving", JANUARY + DAY, 40, seq=1, watermark=JANUARY + 2 * DAY)
+    names = {"main": 0, "other": 0}
+
+    async def charged() -> dict[str, int] | None:
+        for name in names:
+            status = (await stack.kube.get(ALLOCATIONS, name, "project-leaving")).get("status", {})
+            names[name] = hours_of(status.get("used")).get("cpu", 0)
+        return names if sum(names.values()) == 40 else None
+
+    await eventually(charged)
+    payer = max(names, key=lambda name: names[name])
+    rest = next(name for name in names if name != payer)
+    gone = (await stack.kube.get(ALLOCATIONS, payer, "project-leaving"))["metadata"]["uid"]
+    await stack.kube.delete(ALLOCATIONS, payer, "project-leaving")
+
+    async def acknowledged() -> bool:
+        """The agent has the lower limit, and reads it back."""
+        delta = await stack.ledger.desired("leaving", 0)
+        assert delta is not None
+        revisions = {item.uid: item.grant_revision for item in delta.entries[0].allocations}
+        report = StatusReport(
+            report_id=secrets.token_hex(8),
+            session="s1",
+            generation=delta.root.root.generation,
+            digest="x",
+            scheduler_time=JANUARY + 3 * DAY,
+            enforced_at=JANUARY + 3 * DAY,
+            acknowledgements=revisions,
+        )
+        await stack.ledger.record_status("leaving", report, JANUARY + 3 * DAY)
+        ended = [item.uid for entry in delta.entries for item in entry.ended]
+        return ended == [gone]
+
+    await eventually(acknowledged)
+    status = (await stack.kube.get(ALLOCATIONS, rest, "project-leaving"))["status"]
+    assert hours_of(status.get("used")).get("cpu", 0) == 0
