@@ -17,7 +17,7 @@ ENTRIES = st.builds(
     members=st.lists(NAMES, max_size=3),
     uid=NAMES,
     revision=st.integers(0, 2**53),
-    hours=st.dictionaries(NAMES, st.integers(0, 2**53), max_size=3),
+    hours=st.dictionaries(NAMES, st.integers(0, 2**53 // 3600 // 1024), max_size=3),
     closed=st.booleans(),
 )
 
