@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bursar_api import errors, health
 from bursar_api.agents import router as agents_router
-from bursar_api.features import allocations, balances, clusters, me, usage
+from bursar_api.features import allocations, audit, balances, clusters, entries, me, statements, usage
 from bursar_api.state import Gateway
 
 MAX_BODY_BYTES = 256 * 1024
@@ -45,7 +45,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     errors.install(app)
     metrics = health.instrument(app)
     app.include_router(health.router)
-    for feature in (clusters, allocations, balances, usage, me):
+    for feature in (clusters, allocations, balances, usage, statements, entries, audit, me):
         app.include_router(feature.router, prefix="/api/v1")
 
     def keys(cluster: str) -> Sequence[str]:

@@ -167,7 +167,7 @@ def attributed(reading: AccountReading, start: int | None, end: int | None) -> d
 
 def _put_down(reading: AccountReading, until: int | None) -> dict[tuple[str, str], int]:
     """(uid, resource) -> unit-seconds put down before a second, by what was known then of closed slots."""
-    books = fold(*_known_before(reading, until))
+    books = fold(*known_before(reading, until))
     found = {("", name): amount for name, amount in books.unfunded.items()}
     for uid, terms in books.terms.items():
         for index in range(len(terms.windows)):
@@ -176,7 +176,8 @@ def _put_down(reading: AccountReading, until: int | None) -> dict[tuple[str, str
     return found
 
 
-def _known_before(reading: AccountReading, until: int | None) -> tuple[Sequence[Terms], Use, Sequence[Correction]]:
+def known_before(reading: AccountReading, until: int | None) -> tuple[Sequence[Terms], Use, Sequence[Correction]]:
+    """What `fold` takes, as it was known before a second; None: now."""
     if until is None:
         return reading.terms, reading.use, reading.corrections
     use = {name: [item for item in items if item[0] < until] for name, items in reading.use.items()}

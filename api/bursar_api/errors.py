@@ -2,7 +2,10 @@
 
 Problem                    status, title, detail, violations[], remedy
 ├── Unauthenticated  401   no token, or one that does not hold
+├── Forbidden        403   the caller may see it, but not do this
 ├── NotFound         404   also what the caller may not see
+├── Clash            409   it does not fit what is there
+├── Invalid          422   a value that can't be meant
 ├── NotGranted       409   the object stays and waits
 └── Unavailable      503   the API server or the issuer is away; Retry-After
 """
@@ -47,6 +50,27 @@ class NotFound(Problem):
 
     status = 404
     title = "Not found"
+
+
+class Forbidden(Problem):
+    """The caller may see it, but not do this."""
+
+    status = 403
+    title = "Forbidden"
+
+
+class Clash(Problem):
+    """What is asked for does not fit what is there."""
+
+    status = 409
+    title = "Conflict"
+
+
+class Invalid(Problem):
+    """A value that can't be meant."""
+
+    status = 422
+    title = "Invalid"
 
 
 class NotGranted(Problem):

@@ -117,15 +117,23 @@ class Entries:
         kinds: Collection[EntryKind] | None = None,
         after: int = 0,
         limit: int | None = None,
+        name: str | None = None,
     ) -> list[Booked]:
-        """Entries in order of number, those after ``after``."""
+        """Entries in order of number, those after ``after``; ``name`` is the allocation's."""
         query = _query().where(BookEntry.number > after)
-        for column, value in ((BookEntry.cluster, cluster), (BookEntry.account, account), (BookEntry.uid, uid)):
+        asked = {BookEntry.cluster: cluster, BookEntry.account: account, BookEntry.uid: uid, BookEntry.name: name}
+        for column, value in asked.items():
             query = query if value is None else query.where(column == value)
         if kinds is not None:
             query = query.where(BookEntry.kind.in_([kind.value for kind in kinds]))
         async with self._database.read() as tx:
             rows = (await tx.execute(query if limit is None else query.limit(limit))).mappings().all()
+        return [_booked(dict(row)) for row in rows]
+
+    async def booked(self, keys: Sequence[str]) -> list[Booked]:
+        """The entries with these keys, in order of number; keys that nobody booked are left out."""
+        async with self._database.read() as tx:
+            rows = (await tx.execute(_query().where(BookEntry.key.in_(keys)))).mappings().all()
         return [_booked(dict(row)) for row in rows]
 
     async def last_entry(self, cluster: str, account: str) -> int:

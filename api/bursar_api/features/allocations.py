@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from bursar_api import views, visibility
-from bursar_api.errors import NotFound, NotGranted, Problem
+from bursar_api.errors import Invalid, NotFound, NotGranted, Problem
 from bursar_api.features.common import Cursor, DryRun, Filter, Limit, State
 from bursar_api.identity import Caller, Person
 from bursar_api.state import Gateway
@@ -154,6 +154,36 @@ async def delete_allocation(project: str, name: str, gateway: State, caller: Cal
     kube = gateway.kube.as_token(caller.token)
     await kube.delete(resources.ALLOCATIONS, name, namespace, dry_run=dry_run)
     return Response(status_code=202)
+
+
+@router.post("/allocations/{project}/{name}/gates/{gate}")
+async def open_gate(project: str, name: str, gate: str, gateway: State, caller: Caller, dry_run: DryRun = False) -> Response:
+    """Open a gate with the caller's token: the tranches that wait for it become usable. An open gate stays open."""
+    namespace = await _namespace(gateway, caller, project)
+    kube = gateway.kube.as_token(caller.token)
+    for attempt in range(WRITE_ATTEMPTS):
+        stored = await kube.get(resources.ALLOCATIONS, name, namespace)
+        opened = stored["spec"].get("openedGates", [])
+        _check_gate(stored, gate)
+        if gate in opened:
+            return views.one(_flat(gateway, stored))
+        try:
+            spec = {**stored["spec"], "openedGates": [*opened, gate]}
+            return views.one(
+                _flat(gateway, await kube.replace(resources.ALLOCATIONS, {**stored, "spec": spec}, dry_run=dry_run))
+            )
+        except Conflict:
+            if attempt == WRITE_ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _check_gate(allocation: Obj, gate: str) -> None:
+    gates = sorted({item["gate"] for item in allocation["spec"].get("tranches", ()) if item.get("gate")})
+    if gate not in gates:
+        has = f"its tranches wait for {', '.join(gates)}" if gates else "no tranche of it waits for a gate"
+        message = f"allocation {allocation['metadata']['name']} has no gate {gate}: {has}"
+        raise Invalid(message, violations=[{"field": "gate", "reason": "Unknown", "message": message}])
 
 
 KINDS = {

@@ -1,0 +1,135 @@
+"""Entries made by hand, decided: what is asked for, whether it fits the books, what is booked. No I/O, no clock."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bursar_api.errors import Clash, Invalid
+from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.fold import fold
+from bursar_domain.terms import Terms
+from bursar_domain.units import hours_left, seconds_from_hours
+from bursar_ledger.accounts import AccountReading
+
+Obj = dict[str, Any]
+MOST_HOURS: Final = 10**9
+Made = Sequence[Entry]
+
+
+class NewEntry(BaseModel):
+    """Body: hours are signed for an Adjustment. `to` belongs to a Transfer, `job` to a Refund."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal[EntryKind.ADJUSTMENT, EntryKind.REFUND, EntryKind.TRANSFER]
+    project: Annotated[str, Field(min_length=1, max_length=63)]
+    allocation: Annotated[str, Field(min_length=1, max_length=253)]
+    resource: Annotated[str, Field(min_length=1, max_length=63)]
+    hours: Annotated[int, Field(strict=True, ge=-MOST_HOURS, le=MOST_HOURS)]
+    reason: Annotated[
+        str, Field(min_length=1, max_length=500, pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}][^\p{Cc}\p{Zl}\p{Zp}]*$")
+    ]
+    to: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    job: Annotated[str, Field(pattern=r"^[0-9][0-9_+.]{0,39}$")] | None = None
+
+    def check(self) -> None:
+        """`Invalid` where the parts do not belong together."""
+        if self.hours == 0:
+            raise invalid("hours", "0 hours change nothing; say how many")
+        if self.hours < 0 and self.kind is not EntryKind.ADJUSTMENT:
+            raise invalid("hours", f"a {self.kind} takes hours above 0; to take hours away, make an Adjustment")
+        self._check_own("to", EntryKind.TRANSFER, "the allocation that receives the hours")
+        self._check_own("job", EntryKind.REFUND, "the id of the job")
+        if self.to == self.allocation:
+            raise invalid("to", f"allocation {self.to} can't give hours to itself; name another one of the project")
+
+    def _check_own(self, field: str, kind: EntryKind, what: str) -> None:
+        value = self.to if field == "to" else self.job
+        if self.kind is kind and value is None:
+            raise invalid(field, f"a {kind} needs `{field}`: {what}")
+        if self.kind is not kind and value is not None:
+            raise invalid(field, f"`{field}` belongs to a {kind}; leave it out of a {self.kind}")
+
+
+def invalid(field: str, message: str) -> Invalid:
+    """Names the field."""
+    return Invalid(message, violations=[{"field": field, "reason": "Invalid", "message": message}])
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """An allocation that is given or takes hours."""
+
+    uid: str
+    namespace: str
+    name: str
+    cluster: str
+
+    @classmethod
+    def of(cls, obj: Obj) -> "Side":
+        """From the custom resource."""
+        meta = obj["metadata"]
+        return cls(meta["uid"], meta["namespace"], meta["name"], obj["spec"]["clusterRef"]["name"])
+
+
+def drafts(body: NewEntry, sides: Sequence[Side], cluster: str, account: str, *, at: int, author: str, key: str) -> list[Entry]:
+    """The entries: one, or two that name each other."""
+    amount = seconds_from_hours(body.resource, body.hours)
+    signed = (-amount, amount) if body.kind is EntryKind.TRANSFER else (amount,)
+    others = [side.uid for side in reversed(sides)] if body.kind is EntryKind.TRANSFER else [body.job or ""]
+    keys = (key, f"{key}/to")
+    return [
+        Entry(
+            key=one,
+            kind=body.kind,
+            cluster=cluster,
+            account=account,
+            at=at,
+            author=author,
+            reason=body.reason,
+            uid=side.uid,
+            namespace=side.namespace,
+            name=side.name,
+            amounts={body.resource: seconds},
+            reference=other,
+        )
+        for one, side, seconds, other in zip(keys, sides, signed, others, strict=False)
+    ]
+
+
+def suits(body: NewEntry, sides: Sequence[Side], reading: AccountReading, now: int, made: Made) -> None:
+    """`Clash` or `Invalid` where it does not fit the account's books; ``made``: entries by hand of the one that gives."""
+    terms = {item.uid: item for item in reading.terms}
+    if len({side.cluster for side in sides}) > 1:
+        places = ", ".join(f"{side.name} on {side.cluster}" for side in sides)
+        raise invalid("to", f"hours stay on their cluster ({places}); name an allocation on {sides[0].cluster}")
+    for side in sides:
+        _check_side(body, side, terms, now)
+    if body.kind is EntryKind.TRANSFER:
+        left = left_of(terms[sides[0].uid], body.resource, reading, now, made)
+        if seconds_from_hours(body.resource, body.hours) > left:
+            most = max(0, hours_left(body.resource, left))
+            remedy = f"move at most {most}" if most else "there is nothing to move"
+            raise Clash(f"allocation {sides[0].name} has {most} {body.resource} hours left in its window; {remedy}")
+
+
+def _check_side(body: NewEntry, side: Side, terms: Mapping[str, Terms], now: int) -> None:
+    found = terms.get(side.uid)
+    if found is None:
+        raise Clash(f"allocation {side.name} is not granted yet, so it has no books; see `bursar get allocations`, then repeat")
+    if body.resource not in found.resources:
+        names = ", ".join(sorted(found.resources))
+        raise invalid("resource", f"allocation {side.name} has no {body.resource}; it has {names}")
+    if now >= found.open_until or found.closed_from is not None:
+        raise Clash(f"the period of allocation {side.name} is over and hours would have no effect; choose one that still runs")
+
+
+def left_of(terms: Terms, resource: str, reading: AccountReading, now: int, made: Made) -> int:
+    """Unit-seconds left in the window that runs, entries that are booked but not published yet included."""
+    index = terms.index(now)
+    at = max(now, terms.start)
+    books = fold(reading.terms, reading.use, reading.corrections).window(terms.uid, index, at)[resource]
+    booked = sum(entry.amounts.get(resource, 0) for entry in made if terms.index(entry.at) == index)
+    return books.left + booked - books.adjusted
