@@ -135,7 +135,9 @@ def _name_entries(
     """What was adjusted, told apart by the kind of entry; the rest stays an adjustment."""
     last = min(end, _until(terms, index))
     for entry in entries:
-        if terms.index(entry.at) != index or not (start is None or entry.at >= start) or entry.at >= last:
+        # Before the first window begins it can't act.
+        at = max(entry.at, terms.windows[index].start)
+        if terms.index(entry.at) != index or (start is not None and at < start) or at >= last:
             continue
         amount = entry.amounts.get(name, 0)
         if entry.kind is EntryKind.TRANSFER:

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 import typer
 
-COMMANDS = ("up", "down", "apply", "get", "balance", "usage", "clusters", "explain", "doctor")
+COMMANDS = (
+    *("up", "down", "apply", "get", "balance", "usage", "statement", "entries"),
+    *("allocations", "audit", "clusters", "explain", "doctor"),
+)
 MODULES = {"down": "up"}
 
 

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 
@@ -48,11 +50,20 @@ class BursarClient:
     ) -> None:
         await self._http.aclose()
 
-    async def request(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, body: object = None) -> Any:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """One call; the parsed JSON (None for an empty answer). `ApiError` for every refusal."""
         shown = {key: value for key, value in (params or {}).items() if value is not None}
         for attempt in range(RETRIES + 1):
-            response = await self._http.request(method, path, params=shown or None, json=body, headers=await self._headers())
+            sent = {**(headers or {}), **await self._headers()}
+            response = await self._http.request(method, path, params=shown or None, json=body, headers=sent)
             if response.status_code == 401 and attempt == 0 and self._connection.token is None:
                 self._token = None  # a development token has run out
                 continue
@@ -94,6 +105,29 @@ class BursarClient:
     async def usage(self, **filters: Any) -> Obj:
         """Booked use: `items`, and `asOf` per cluster. ``by``, ``month``, ``start``, ``end`` and the filters as in the API."""
         return dict(await self.request("GET", "/api/v1/usage", params=filters))
+
+    async def statement(self, project: str, **filters: Any) -> Obj:
+        """A project's books: `items` per cluster. ``by``, ``month``, ``start``, ``end`` and ``cluster`` as in the API."""
+        return dict(await self.request("GET", "/api/v1/statements", params={"project": project, **filters}))
+
+    async def entries(self, **filters: Any) -> list[Obj]:
+        """Entries of the books: ``project``, ``cluster``, ``allocation``, ``kind``."""
+        return [item async for item in self.pages("/api/v1/entries", **filters)]
+
+    async def make_entry(self, entry: Obj, *, key: str | None = None, dry_run: bool = False) -> list[Obj]:
+        """Book by hand; the entries made. The same ``key`` is booked once; retries of this call use one of their own."""
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        answer = await self.request("POST", "/api/v1/entries", params={"dryRun": dry_run}, body=entry, headers=headers)
+        return list(answer["items"])
+
+    async def open_gate(self, project: str, name: str, gate: str, *, dry_run: bool = False) -> Obj:
+        """Open a gate of an allocation's tranches."""
+        path = "/".join(quote(part, safe="") for part in (project, name, "gates", gate))
+        return dict(await self.request("POST", f"/api/v1/allocations/{path}", params={"dryRun": dry_run}))
+
+    async def verify_entries(self) -> Obj:
+        """Check the chain of entries: `rows`, `hash`, `problems`."""
+        return dict(await self.request("GET", "/api/v1/audit/entries/verify"))
 
     async def apply(self, manifest: Obj, *, dry_run: bool = False) -> Obj:
         """Server-side apply of one manifest."""
