@@ -16,7 +16,7 @@ PREFIX: Final = "BURSAR_GATEWAY_"
 USAGE_ERROR: Final = 2
 FAILED: Final = 1
 SERVER: Final = ("fastapi", "uvicorn", "joserfc", "python_multipart", "prometheus_client")
-NEEDED: Final = (*SERVER, "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite")
+NEEDED: Final = (*SERVER, "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite", "psycopg")
 
 
 def parser() -> argparse.ArgumentParser:

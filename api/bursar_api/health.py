@@ -51,7 +51,7 @@ class GatewayMetrics:
             "bursar_gateway_request_seconds", "Seconds per request by route.", ["route"], registry=self.registry
         )
         self.slots_refused = Counter(
-            "bursar_usage_slots_refused",
+            "bursar_gateway_usage_slots_refused",
             "Usage slots of agents that can't be true and were left out, by reason.",
             ["reason"],
             registry=self.registry,

@@ -13,7 +13,7 @@ from bursar_operator.settings import PREFIX, BadSetting, OperatorSettings
 
 USAGE_ERROR = 2
 FAILED = 1
-NEEDED = ("kopf", "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite", "prometheus_client")
+NEEDED = ("kopf", "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite", "psycopg", "prometheus_client")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,7 +1,6 @@
 """The books in memory: what the ledger knows, ready to be asked while a decision is made."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,35 +18,13 @@ from bursar_operator.domain.balances import View
 from bursar_operator.domain.entries import is_granted, is_overgranted
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.ledgerview import Figures
+from bursar_operator.published import Published, Tombstone
 
 Obj = dict[str, Any]
 Key = tuple[str, str]
 """Cluster and account."""
 Crossed = Callable[[Obj, View, tuple[int, frozenset[str]], frozenset[str]], None]
 """Allocation, its books now, (window, rules in force before), rules in force now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What agents may have seen of an allocation; ``entry`` is the last one before a tombstone, if that is known."""
-
-    cluster: str
-    account: str
-    revision: int
-    entry: AllocationEntry | None
-
-    @property
-    def granted(self) -> Mapping[str, int]:
-        """Hours that agents know it by; none once it is tombstoned."""
-        return self.entry.granted if self.entry is not None and self.revision != TOMBSTONE else {}
-
-
-@dataclass(frozen=True, slots=True)
-class Tombstone:
-    """A gone allocation: the generation from which its cluster does without it; None until that is published."""
-
-    cluster: str
-    generation: int | None
 
 
 class Books:

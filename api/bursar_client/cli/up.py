@@ -22,7 +22,7 @@ SERVERS = (
     "prometheus_client",
     "python_multipart",
 )
-BOOKS = ("sqlalchemy", "alembic", "aiosqlite")
+BOOKS = ("sqlalchemy", "alembic", "aiosqlite", "psycopg")
 
 
 def register(app: typer.Typer) -> None:

@@ -39,7 +39,7 @@ claims `iss` (the Cluster), `aud` (`bursar-agents`), `iat`, `exp` (60 seconds at
 `bsh` (SHA-256 of the body in hex) and `req` (method and path with query). Bodies may be packed with gzip; unpacked they have at
 most 1 MiB.
 Every answer carries the server's clock in the header `Bursar-Clock`. Times are epoch seconds."""
-TAGS: Final = ("clusters", "allocations", "usage", "me", "agents", "health")
+TAGS: Final = ("clusters", "allocations", "usage", "entries", "audit", "me", "agents", "health")
 # The agents' bodies are read by hand, after their signature was checked: the OpenAPI document does not know them.
 AGENT_BODIES: Final[Mapping[str, type]] = {
     "POST /agent/v1/enrol": EnrolRequest,
@@ -120,6 +120,9 @@ def _bodies() -> str:
 
 
 def _form(name: str, schema: Schema) -> str:
+    if "properties" not in schema:
+        words = ", ".join(code(str(value)) for value in schema.get("enum", ()))
+        return "\n\n".join(filter(None, (f"### {name}", sentence(schema.get("description", "")), words and f"One of {words}.")))
     required = set(schema.get("required", ()))
     rows = (
         (code(field), _field_type(one), "yes" if field in required else "", bounds_of(one))
