@@ -50,7 +50,7 @@ class NewEntry(BaseModel):
         if self.kind is kind and value is None:
             raise invalid(field, f"a {kind} needs `{field}`: {what}")
         if self.kind is not kind and value is not None:
-            raise invalid(field, f"`{field}` belongs to a {kind}; leave it out of a {self.kind}")
+            raise invalid(field, f"`{field}` belongs to a {kind}; leave it out, or make a {kind}")
 
 
 def invalid(field: str, message: str) -> Invalid:

@@ -99,8 +99,8 @@ async def _cluster(gateway: Gateway, cluster: str, owner: Obj, span: Span, by: B
 
 
 def _period(span: Span, reading: AccountReading, wall: int) -> Period:
-    """As far as the cluster's clock is: what opens later has not come yet."""
-    now = -(-(reading.clock or wall) // QUARTER) * QUARTER
+    """Up to the end of the quarter that runs on the cluster's clock: what opens later has not come yet."""
+    now = ((reading.clock or wall) // QUARTER + 1) * QUARTER
     return Period(span.start, now if span.end is None else min(span.end, now))
 
 

@@ -112,7 +112,7 @@ async def test_transfers_at_once_never_move_more_than_there_is(running: GatewayS
         ({"kind": "Transfer", "to": "side", "hours": 61}, 409, "move at most 60"),
         ({"kind": "Transfer", "to": "new"}, 409, "not granted yet"),
         ({"kind": "Grant"}, 422, "kind"),
-        ({"to": "side"}, 422, "leave it out of a Adjustment"),
+        ({"to": "side"}, 422, "leave it out, or make a Transfer"),
         ({"reason": ""}, 422, "reason"),
         ({"reason": "a\nb"}, 422, "reason"),
         ({"reason": "  "}, 422, "reason"),

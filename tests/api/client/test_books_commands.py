@@ -1,0 +1,157 @@
+"""`bursar entries`, `statement`, `audit` and `allocations open-gate`: what they send, what they print, how they end."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from typer.testing import CliRunner, Result
+
+from bursar_client.__main__ import build
+from bursar_domain.entries import Entry, EntryKind
+from bursar_ledger import Ledger
+
+Obj = dict[str, Any]
+ENTRY: Obj = {
+    "number": 7,
+    "kind": "Adjustment",
+    "project": "p",
+    "cluster": "alpha",
+    "allocation": "main",
+    "at": "2026-03-02T10:15:00Z",
+    "amounts": [{"name": "cpu", "hours": -7, "seconds": -25200}],
+    "reference": None,
+    "author": "dana",
+    "reason": "outage",
+}
+FIGURES = (
+    *("opening", "granted", "carried", "adjusted", "transferred", "refunded", "booked", "unfunded", "expired", "debt"),
+    *("closing", "charged", "corrections", "allocated", "refundedAutomatically"),
+)
+TOTAL: Obj = {"resource": "cpu", **{f"{n}{u}": 36 * (u == "Hours") for n in FIGURES for u in ("Hours", "Seconds")}}
+ANSWERS: dict[str, Obj] = {
+    "/api/v1/entries": {"items": [ENTRY]},
+    "/api/v1/statements": {
+        "project": "p",
+        "items": [{"cluster": "alpha", "totals": [TOTAL], "lines": [TOTAL | {"user": "alice"}]}],
+    },
+    "/api/v1/allocations/p/main/gates/review": {"project": "p", "name": "main", "spec": {"openedGates": ["review"]}},
+    "/api/v1/audit/entries/verify": {"rows": 9, "hash": "f" * 64, "problems": [{"number": 4, "what": "it was edited"}]},
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Obj]]:
+    """A server that answers as the gateway does, and what it was asked."""
+    calls: list[Obj] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            path, _, query = self.path.partition("?")
+            calls.append({"method": self.command, "path": path, "query": query, "body": body, "headers": dict(self.headers)})
+            answer = json.dumps(ANSWERS[path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_POST = do_GET  # noqa: N815 - the name that the server calls
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("BURSAR_GATEWAY", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("BURSAR_TOKEN", "t")
+        yield calls
+        server.shutdown()
+        thread.join()
+
+
+def bursar(*words: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(build([words[0]]), list(words))
+
+
+OF_MAIN = ("--project", "p", "--allocation", "main", "--resource", "cpu", "--reason", "outage")
+
+
+@pytest.mark.parametrize(
+    ("words", "body"),
+    [
+        (("adjust", "--hours", "-7"), {"kind": "Adjustment", "hours": -7}),
+        (("refund", "--hours", "5", "--job", "4711"), {"kind": "Refund", "hours": 5, "job": "4711"}),
+        (("transfer", "--hours", "5", "--to", "side"), {"kind": "Transfer", "hours": 5, "to": "side"}),
+    ],
+)
+def test_entries_are_made(asked: list[Obj], words: tuple[str, ...], body: Obj) -> None:
+    done = bursar("entries", *words, *OF_MAIN, "--dry-run", "--key", "k1", "-o", "csv")
+    assert done.exit_code == 0, done.output
+    [call] = asked
+    assert (call["method"], call["path"], call["query"]) == ("POST", "/api/v1/entries", "dryRun=true")
+    assert call["body"] == {"project": "p", "allocation": "main", "resource": "cpu", "reason": "outage", **body}
+    assert call["headers"]["Idempotency-Key"] == "k1"
+    assert done.output.splitlines()[1] == "7,Adjustment,p,alpha,main,2026-03-02T10:15:00Z,cpu,-7,,dana,outage"
+
+
+def test_entries_are_listed(asked: list[Obj]) -> None:
+    done = bursar("entries", "list", "--project", "p", "--kind", "Adjustment", "-o", "json")
+    assert json.loads(done.output) == [ENTRY]
+    assert "kind=Adjustment" in asked[0]["query"]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "yaml"])
+@pytest.mark.parametrize("by", ["user"])
+def test_statement(asked: list[Obj], form: str, by: str) -> None:
+    done = bursar("statement", "p", "--from", "2026-03-01", "--to", "2026-04-01", "--by", by, "-o", form)
+    assert done.exit_code == 0, done.output
+    assert "alice" in done.output
+    assert asked[0]["query"] == f"project=p&start=2026-03-01&end=2026-04-01&by={by}"
+
+
+def test_a_gate_is_opened(asked: list[Obj]) -> None:
+    done = bursar("allocations", "open-gate", "p", "main", "review")
+    assert (done.exit_code, "review" in done.output, asked[0]["method"]) == (0, True, "POST")
+
+
+def test_the_audit_names_the_rows(asked: list[Obj]) -> None:
+    done = bursar("audit", "verify", "-o", "csv")
+    assert (done.exit_code, done.output.splitlines()) == (1, ["ROW,PROBLEM", "4,it was edited"])
+    assert asked[0]["path"] == "/api/v1/audit/entries/verify"
+
+
+def test_the_audit_of_a_ledger(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+
+    async def fill() -> None:
+        ledger = await Ledger.connect(url)
+        made = [Entry(f"k{n}", EntryKind.ADJUSTMENT, "c", "p", 0, "dana", "why", "u", amounts={"cpu": n}) for n in range(3)]
+        await ledger.append(made, 0)
+        await ledger.close()
+
+    asyncio.run(fill())
+    whole = bursar("audit", "verify", "--ledger", url)
+    assert (whole.exit_code, "3 entries, nothing was touched" in whole.output) == (0, True), whole.output
+    engine = create_engine(url)
+    with engine.begin() as tx:
+        tx.execute(text("DROP TRIGGER IF EXISTS entries_update"))
+        tx.execute(text("UPDATE entries SET author = 'mallory' WHERE number = 2"))
+    engine.dispose()
+    touched = bursar("audit", "verify", "--ledger", url, "-o", "json")
+    assert touched.exit_code == 1
+    assert [item["number"] for item in json.loads(touched.output)["problems"]] == [2]
+
+
+def test_the_audit_of_no_ledger(tmp_path: Path) -> None:
+    done = bursar("audit", "verify", "--ledger", f"sqlite:///{tmp_path}/none.db")
+    assert (done.exit_code, list(tmp_path.iterdir())) == (3, [])
+    assert "there is no file" in done.output

@@ -1,0 +1,126 @@
+"""`GET /statements` on a real API server and a real ledger: figures, lines that add up, CSV, who may see it."""
+
+import csv
+import io
+import time
+from typing import Any
+
+import pytest
+
+from bursar_domain.terms import Step, Terms, Window
+from bursar_domain.units import HOUR
+from bursar_testing import manifests as make
+from bursar_testing.books import account, at, published, report, used
+from bursar_testing.gatewaystack import GatewayStack
+from bursar_testing.wires import settings
+
+Obj = dict[str, Any]
+START, MARCH, END, NOW = at("2026-02-01"), at("2026-03-01"), at("2026-04-01"), at("2026-03-20")
+
+
+@pytest.fixture
+async def names(running: GatewayStack, fresh: str) -> tuple[str, str]:
+    """A cluster, and a project of alice: two windows of 100 hours, 30 used in February, 20 in March, 8 of them before the 10th.
+
+    A refund of 5 hours is booked and published in March.
+    """
+    cluster, project = f"s-{fresh}", f"s-{fresh}"
+    await running.apply(make.cluster(cluster))
+    await running.project(project, "alice")
+    uid = await running.allocation(project, "main", cluster)
+    windows = (
+        Window(START, MARCH, (Step(START, {"cpu": 100 * HOUR}),)),
+        Window(
+            MARCH,
+            END,
+            (
+                Step(MARCH, {"cpu": 100 * HOUR}, {"cpu": 10 * HOUR}),
+                Step(NOW, {"cpu": 100 * HOUR}, {"cpu": 10 * HOUR}, {"cpu": 5 * HOUR}),
+            ),
+        ),
+    )
+    terms = Terms(uid, frozenset({"cpu"}), windows, END)
+    await running.publish(settings(cluster), [account(project, published(terms, project, "main"))])
+    slots = [
+        used(project, START, {"alice": 20, "bob": 10}),
+        used(project, at("2026-03-05"), {"alice": 8}),
+        used(project, at("2026-03-15"), {"bob": 12}),
+    ]
+    await report(running.ledger, cluster, slots, NOW + HOUR)
+    body = {
+        "kind": "Refund",
+        "project": project,
+        "allocation": "main",
+        "resource": "cpu",
+        "hours": 5,
+        "reason": "r",
+        "job": "1",
+    }
+    headers = {"Authorization": f"Bearer {running.issuer.token('dana', int(time.time()))}"}
+    answer = await running.client.post("/api/v1/entries", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return cluster, project
+
+
+async def total(running: GatewayStack, project: str, **parameters: str) -> Obj:
+    """The one resource's figures in hours."""
+    [part] = await running.items("statements", "alice", project=project, **parameters)
+    [row] = part["totals"]
+    return {name.removesuffix("Hours"): amount for name, amount in row.items() if name.endswith("Hours") and amount}
+
+
+async def test_a_month(running: GatewayStack, names: tuple[str, str]) -> None:
+    february = await total(running, names[1], month="2026-02")
+    assert february == {"granted": 100, "booked": 30, "allocated": 30, "charged": 30, "closing": 70}
+    march = await total(running, names[1], month="2026-03")
+    assert march == {
+        "opening": 70,
+        "granted": 100,
+        "carried": 10,
+        "refunded": 5,
+        "booked": 20,
+        "allocated": 20,
+        "charged": 20,
+        "expired": 70,
+        "closing": 95,
+    }
+
+
+async def test_the_whole_time_and_a_part(running: GatewayStack, names: tuple[str, str]) -> None:
+    whole = await total(running, names[1])
+    assert (whole["granted"], whole["charged"], whole["closing"], whole.get("opening", 0)) == (200, 50, 95, 0)
+    part = await total(running, names[1], start="2026-03-02", end="2026-03-10")
+    assert (part["opening"], part["charged"], part["closing"]) == (110, 8, 102)
+
+
+@pytest.mark.parametrize(
+    ("by", "expect"),
+    [("user", {"alice": 28, "bob": 22}), ("month", {"2026-02": 30, "2026-03": 20}), ("allocation", {"main": 50})],
+)
+async def test_lines_add_up_to_the_total(
+    running: GatewayStack, names: tuple[str, str], by: str, expect: dict[str, int]
+) -> None:
+    [part] = await running.items("statements", "alice", project=names[1], by=by)
+    figure = "booked" if by == "allocation" else "charged"
+    assert {row[by]: row[f"{figure}Hours"] for row in part["lines"]} == expect
+    assert sum(row[f"{figure}Seconds"] for row in part["lines"]) == part["totals"][0][f"{figure}Seconds"]
+
+
+async def test_csv(running: GatewayStack, names: tuple[str, str]) -> None:
+    answer = await running.get("statements", "alice", project=names[1], format="csv", by="user")
+    first, *rest = csv.DictReader(io.StringIO(answer.text))
+    assert (first["user"], first["closingSeconds"], first["chargedSeconds"]) == ("", str(95 * HOUR), str(50 * HOUR))
+    assert {row["user"]: row["chargedSeconds"] for row in rest} == {"alice": str(28 * HOUR), "bob": str(22 * HOUR)}
+
+
+@pytest.mark.parametrize(("user", "status"), [("bob", 404), ("erin", 200), ("frank", 200)])
+async def test_who_sees_it(running: GatewayStack, names: tuple[str, str], user: str, status: int) -> None:
+    assert (await running.get("statements", user, project=names[1])).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("", 422), ("project=x&by=day", 422), ("project=x", 404), ("project=x&month=13", 400)]
+)
+async def test_refused(running: GatewayStack, query: str, status: int) -> None:
+    answer = await running.get(f"statements?{query}")
+    assert answer.status_code == status, answer.text
