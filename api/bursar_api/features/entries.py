@@ -1,7 +1,7 @@
 """Entries: what was given or taken beside use. Read by whoever sees the project, made by hand by who may adjust it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final
 from uuid import uuid4
@@ -50,17 +50,25 @@ async def list_entries(
     """Entries of every project the caller may see, in order of their numbers."""
     await check_cluster(gateway, caller, cluster)
     owners = await _owners(gateway, caller, project)
-    everything = project is None and await gateway.access.may(caller, "list", "projects")
+    kinds, after = None if kind is None else [kind], _number(cursor)
     found: list[Booked] = []
-    for account in (None,) if everything else sorted(owners):
-        found += await gateway.ledger.entries(
-            cluster, account, None, None if kind is None else [kind], _number(cursor), limit + 1, allocation
-        )
+    for place, account in await _asked(gateway, caller, owners, project, cluster):
+        found += await gateway.ledger.entries(place, account, None, kinds, after, limit + 1, allocation)
     found.sort(key=lambda item: item.number)
     rows = [view(item, owners.get(item.entry.account)) for item in found[:limit]]
     if form == "csv":
         return sheet(columns(), (flat for row in rows for flat in _flat(row)), "entries")
     return paged(rows, str(found[limit - 1].number) if len(found) > limit else None)
+
+
+async def _asked(
+    gateway: Gateway, person: Person, owners: Mapping[str, str], project: str | None, cluster: str | None
+) -> list[tuple[str | None, str | None]]:
+    """(cluster, account) of each question: one for everything, else one per account and cluster, which an index answers."""
+    if project is None and await gateway.access.may(person, "list", "projects"):
+        return [(cluster, None)]
+    places = [cluster] if cluster else sorted(str(found["metadata"]["name"]) for found in gateway.caches.clusters.items())
+    return [(place, account) for place in places for account in sorted(owners)]
 
 
 def _flat(row: Obj) -> list[Obj]:

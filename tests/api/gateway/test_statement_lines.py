@@ -57,10 +57,10 @@ def books(draw: st.DrawFn) -> tuple[AccountReading, list[Entry]]:
     corrections = []
     for _ in range(draw(st.integers(0, 2))):
         quarter, later = draw(quarters), draw(st.integers(1, 20))
-        amount = draw(st.integers(-use.get(quarter * QUARTER, 0), 9))
-        if amount:
-            use[quarter * QUARTER] = use.get(quarter * QUARTER, 0) + amount
-            corrections.append(Correction("cpu", quarter * QUARTER, amount, (quarter + later) * QUARTER))
+        change = draw(st.integers(-use.get(quarter * QUARTER, 0), 9))
+        if change:
+            use[quarter * QUARTER] = use.get(quarter * QUARTER, 0) + change
+            corrections.append(Correction("cpu", quarter * QUARTER, change, (quarter + later) * QUARTER))
     found = {"cpu": [(at, amount) for at, amount in sorted(use.items()) if amount]}
     return AccountReading({}, tuple(terms), tuple(corrections), found, None, None, None), entries
 
