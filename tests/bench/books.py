@@ -17,11 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from bursar_agent import replay, swf
+from bursar_api import statement
 from bursar_domain.buckets import JobUse, slots_of
 from bursar_domain.fold import cuts, fold
 from bursar_domain.keys import Signer
-from bursar_domain.terms import Terms, simple
-from bursar_domain.units import QUARTER
+from bursar_domain.terms import BY_HAND, Terms, simple
+from bursar_domain.units import HOUR, QUARTER
 from bursar_domain.wire import ClusterSettings, TrackedResource
 from bursar_ledger import Ledger
 from bursar_local.postgres import Postgres, PostgresUnavailable
@@ -303,6 +304,20 @@ def _both() -> ClusterSettings:
     return settings("big").model_copy(update={"resources": tracked})
 
 
+async def _statement(ledger: Ledger, name: str) -> float:
+    """Seconds for what the gateway does for one project's statement of its first month, lines by user."""
+    start, end = BASE, BASE + 31 * 24 * HOUR
+    begun = time.perf_counter()
+    reading = await ledger.account_reading("big", name, [start, end])
+    made = await ledger.entries("big", name, kinds=BY_HAND)
+    used = [await ledger.usage("big", account=name, start=start, end=end, by=by) for by in ("account", "user")]
+    totals = statement.totals(statement.lines(reading, [item.entry for item in made], statement.Period(start, end)))
+    seconds = time.perf_counter() - begun
+    if totals["cpu"].booked != sum(int(row["charged"]) for row in used[0] if row["resource"] == "cpu"):
+        raise SystemExit(f"{name}: the statement does not add up")
+    return seconds
+
+
 async def balances(path: Path, buckets: int) -> list[Row]:
     """What the gateway does for one project's balance: read the account in one snapshot and fold.
 
@@ -317,7 +332,7 @@ async def balances(path: Path, buckets: int) -> list[Row]:
         grants = [entry(name, allocation(f"uid-{name}", hours={"cpu": 10**6, "memory": 10**6})) for name in names]
         await ledger.publish(_both(), grants, epoch=1, acknowledged=0, now=0, valid_seconds=86_400, sign=Signer.generate().sign)
         await asyncio.to_thread(fill, path / "ledger.db", names, hours)
-        times, spans, plain = [], [], []
+        times, spans, plain, told = [], [], [], []
         reader = sqlite3.connect(path / "ledger.db")
         for name in names[:: max(1, projects // 200)]:
             begun = time.perf_counter()
@@ -328,6 +343,7 @@ async def balances(path: Path, buckets: int) -> list[Row]:
             begun = time.perf_counter()
             use = await ledger.spans("big", name, cuts(reading.terms))
             spans.append(time.perf_counter() - begun)
+            told.append(await _statement(ledger, name))
             begun = time.perf_counter()
             ((summed,),) = reader.execute(_SUM, (name,)).fetchall()
             plain.append(time.perf_counter() - begun)
@@ -343,5 +359,8 @@ async def balances(path: Path, buckets: int) -> list[Row]:
     note = f"{size}; p95 {late:.1f} ms; all that the gateway reads, and the fold; beside: SQL sum of the project's buckets"
     return [
         _row("balance_10m_buckets", value, "ms", median(plain) * 1000, "<= 5 ms", met, note),
+        _row(
+            "statement", median(told) * 1000, "ms", median(plain) * 1000, None, None, f"{size}; a month of one project by user"
+        ),
         _row("spans_10m_buckets", median(spans) * 1000, "ms", median(plain) * 1000, None, None, f"{size}; use alone"),
     ]
