@@ -1,7 +1,7 @@
 """Windows: a period cut at the calendar boundaries of a time zone, and hours shared out over them by seconds."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -53,6 +53,8 @@ def _boundaries(start: int, end: int, months: int, zone: ZoneInfo) -> list[int]:
     found: list[int] = []
     while True:
         index += months
+        if index // 12 > MAXYEAR:  # a date of ISO 8601 ends in 9999, and so does the period
+            return found
         at = round(datetime(index // 12, index % 12 + 1, 1, tzinfo=zone).timestamp())
         if at >= end:
             return found
