@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from bursar_domain.entries import Entry
 from bursar_domain.ladder import Rule
 from bursar_domain.terms import Terms
 from bursar_domain.units import hours_used
@@ -255,19 +256,19 @@ class Books:
         """Accounts with use whose allocations have cuts that the sums do not know yet."""
         return list(self.accounts.stale)
 
-    async def post(self, cluster: str, account: str) -> None:
-        """Book the grants that an account's allocations need before they are published."""
-        key = (cluster, account)
+    async def post(self, cluster: str, accounts: Iterable[str]) -> None:
+        """Book the grants that these accounts' allocations need before they are published: one write for all."""
         now = self.known_time(cluster)
-        found = []
-        for item in self._directory.allocations(*key):
-            uid = item["metadata"]["uid"]
-            if is_granted(item) and not is_overgranted(item):
-                found += self.accounts.planned(item, key, now, is_first=uid in self._published)
-        for entry in self._gone(key):
-            if entry.uid not in self._objects and entry.uid in self._tombstones:
-                found += self.accounts.planned_for_gone(entry, key, now)
+        found = [entry for account in accounts for entry in self._planned((cluster, account), now)]
         await self.accounts.book(found, int(self._now().timestamp()))
+
+    def _planned(self, key: Key, now: int | None) -> Iterable[Entry]:
+        for item in self._directory.allocations(*key):
+            if is_granted(item) and not is_overgranted(item):
+                yield from self.accounts.planned(item, key, now, is_first=item["metadata"]["uid"] in self._published)
+        for gone in self._gone(key):
+            if gone.uid not in self._objects and gone.uid in self._tombstones:
+                yield from self.accounts.planned_for_gone(gone, key, now)
 
     async def close_windows(self, cluster: str) -> list[Key]:
         """Book what becomes of windows whose last slot is closed; the accounts for which there was any."""

@@ -182,8 +182,7 @@ class DesiredState:
             self._known[name] = {}
         pieces = [names[at : at + PER_PUBLICATION] for at in range(0, len(names), PER_PUBLICATION)] or [[]]
         for piece in pieces:
-            for account in piece:
-                await self._books.post(name, account)
+            await self._books.post(name, piece)
             built = {account: entry for account in piece if (entry := self._entry(name, account)) is not None}
             await self._publish(cluster, built)
             await asyncio.sleep(0)
