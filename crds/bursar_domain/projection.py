@@ -41,8 +41,8 @@ class Rate:
 def since(terms: Iterable[Terms], resource: str, now: int) -> int | None:
     """From which quarter on use makes the rate; None while the chain of allocations is younger than a day."""
     begin = now
-    for item in sorted(terms, key=lambda item: item.open_until, reverse=True):
-        if resource in item.resources and item.start < begin <= item.open_until:
+    for item in sorted(terms, key=lambda item: item.active_until, reverse=True):
+        if resource in item.resources and item.start < begin <= item.active_until:
             begin = item.start
     age = min(LONGEST, now - begin)
     return (now - age) // QUARTER * QUARTER if age >= SHORTEST else None

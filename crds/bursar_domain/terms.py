@@ -75,8 +75,12 @@ class Terms:
 
     def is_active(self, second: int) -> bool:
         """Whether use of this second may be put down to it."""
-        last = self.open_until if self.closed_from is None else min(self.open_until, self.closed_from)
-        return self.windows[0].start <= second < last
+        return self.windows[0].start <= second < self.active_until
+
+    @property
+    def active_until(self) -> int:
+        """First second whose use is not put down to it any more: the end with its grace, or the quarter of its deletion."""
+        return self.open_until if self.closed_from is None else min(self.open_until, self.closed_from)
 
     def index(self, second: int) -> int:
         """Which window holds a second; the first one before the start, the last one after the end."""
