@@ -77,7 +77,8 @@ def planned(grant: Grant, booked: Iterable[Entry], now: int | None, *, has_use: 
 def _wanted(grant: Grant, at: int) -> list[Posting]:
     """The usable totals from ``at`` on, and at each dated opening after it."""
     later = {share.at for share in grant.shares if share.at is not None and at < share.at < grant.open_until}
-    return [(second, _totals(grant, second)) for second in [at, *sorted(later)]]
+    postings = [(second, _totals(grant, second)) for second in [at, *sorted(later)]]
+    return [item for number, item in enumerate(postings) if number == 0 or item[1] != postings[number - 1][1]]
 
 
 def _totals(grant: Grant, second: int) -> Totals:
