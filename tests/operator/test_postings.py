@@ -68,7 +68,7 @@ def opened(grant: Grant, *gates: str) -> Grant:
             replace(GRANT, shares=HALVES, hours={"cpu": 0}),
             DAY,
             True,
-            [(DAY, 0), (180 * DAY, 0)],
+            [(DAY, 0)],
             id="delete takes what was posted for later back",
         ),
         pytest.param(None, replace(GRANT, shares=GATED), None, False, [(0, 60)], id="gated"),
@@ -132,3 +132,13 @@ def test_a_resource_that_is_no_longer_asked_for_is_taken_back() -> None:
     assert dict(second.amounts) == {"cpu": 100 * HOUR}
     whole = Span(0, YEAR)
     assert build(Rules("u1", ("cpu", "gpu"), (whole,)), [*first, second]).windows[0].last.granted["gpu"] == 0
+
+
+def test_a_deleted_one_ends_in_its_quarter_though_a_tranche_was_to_open_later() -> None:
+    """Posted to 0 once: another 0 at the date of the tranche would keep it open, and its use a burden of others, until then."""
+    dated = replace(GRANT, shares=HALVES)
+    entries = planned(dated, [], None, has_use=False)
+    entries += planned(replace(dated, hours={"cpu": 0}), entries, DAY, has_use=True)
+    gone = build(Rules("u1", ("cpu",), (Span(0, YEAR),), is_deleted=True), entries)
+    assert gone.closed_from == DAY
+    assert not gone.is_active(DAY)
