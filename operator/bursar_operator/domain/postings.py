@@ -14,6 +14,7 @@ from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.units import QUARTER, seconds_from_hours
 
 WHOLE: Final = 100
+TAKEN_BACK: Final = "taken back"
 Totals = Mapping[str, int]
 Posting = tuple[int, Totals]
 
@@ -65,13 +66,18 @@ def planned(grant: Grant, booked: Iterable[Entry], now: int | None, *, has_use: 
     if at >= grant.open_until:
         return []
     wanted, known = _wanted(grant, at), _in_force(grants, at)
-    if _changes(wanted) == _changes(known):
+    if _changes(wanted) == _changes(known) and not _ends(grant, grants):
         return []
     reason = _reason(grant, grants, wanted[0][1], known)
     return [
         _entry(grant, len(grants) + number, second, totals, reason if number == 1 else "a tranche opens")
         for number, (second, totals) in enumerate(wanted, start=1)
     ]
+
+
+def _ends(grant: Grant, grants: Sequence[Entry]) -> bool:
+    """Whether nothing is granted any more and no entry says so: where tranches came to 0 before, the end is booked still."""
+    return bool(grants) and not any(grant.hours.values()) and grants[-1].reason != TAKEN_BACK
 
 
 def _wanted(grant: Grant, at: int) -> list[Posting]:
@@ -121,7 +127,7 @@ def _reason(grant: Grant, booked: Sequence[Entry], totals: Totals, known: Sequen
     if not booked:
         return "granted"
     if not any(grant.hours.values()):
-        return "taken back"
+        return TAKEN_BACK
     if totals == before:
         return "the dates of the tranches were changed"
     falls = any(totals.get(name, 0) < amount for name, amount in before.items())
