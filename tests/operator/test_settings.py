@@ -52,7 +52,8 @@ def test_good_settings_are_read_once_and_stay(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"VALID_DAYS": "many"}, "BURSAR_OPERATOR_VALID_DAYS"),
-        ({"LEDGER_URL": "postgresql://db/bursar"}, "sqlite:///path/to/ledger.db"),
+        ({"LEDGER_URL": "mysql://db/bursar"}, "sqlite:///path/to/ledger.db or postgresql://user:password@host/database"),
+        ({"LEDGER_URL": "postgresql://u@127.0.0.1:1/bursar"}, "127.0.0.1:1/bursar does not answer"),
     ],
 )
 async def test_the_process_ends_at_once_with_one_line(tmp_path: Path, changed: dict[str, str | None], said: str) -> None:
