@@ -93,17 +93,21 @@ def bad_manifests(ground: Ground) -> dict[str, tuple[Obj, tuple[str, ...]]]:
         "no such pool": (ground.allocation(poolRef={"name": "puddle"}), ("spec.poolRef", "puddle")),
         "no such resource": (hours(1, "quantum"), ("quantum", "spec.resources[0].name")),
         "too many hours": (hours(101), (f"pool {ground.pool} has 100 of 100 cpu hours left; this asks for 101",)),
-        "window that recurs": (
-            ground.allocation(recurrence={"every": "Quarter", "timeZone": "Europe/London"}),
-            ("spec.recurrence", "is not supported yet; leave the field out and make one allocation per period"),
+        "window of no zone": (
+            ground.allocation(recurrence={"every": "Quarter", "timeZone": "Europe/Atlantis"}),
+            ("spec.recurrence", "there is no time zone Europe/Atlantis; use a name such as Europe/London, or UTC"),
+        ),
+        "gate of no tranche": (
+            ground.allocation(openedGates=["report"]),
+            ("spec.openedGates[0]", "no tranche has the gate report; no tranche has a gate"),
         ),
         "share per member": (
             ground.allocation(perMember=[{"name": "cpu", "hours": 1}]),
             ("spec.perMember", "is not supported yet; leave the field out"),
         ),
-        "threshold on a plan": (
-            ground.allocation(thresholds=[{"percent": 80, "basis": "Projected", "action": "Notify"}]),
-            ("spec.thresholds[0].basis", "is not supported yet; use basis Used"),
+        "limit on units at one time": (
+            ground.allocation(concurrency=[{"name": "cpu", "count": 1}]),
+            ("spec.concurrency", "is not supported yet; leave the field out"),
         ),
         "overcommitment": (
             make.resource("QuotaPool", fresh("over"), make.pool("x", ground.open, 5)["spec"] | {"overcommitPercent": 10}),

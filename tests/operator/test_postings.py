@@ -37,7 +37,7 @@ def opened(grant: Grant, *gates: str) -> Grant:
         pytest.param(GRANT, GRANT, 50 * DAY, False, [], id="nothing moved, no use"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 160}), DAY + 1, True, [(DAY, 160)], id="raise"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, True, [(DAY, 60)], id="shrink"),
-        pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, False, [(0, 60)], id="shrink before any use"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, False, [(DAY, 60)], id="shrink before any use is known"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 0}), DAY, True, [(DAY, 0)], id="delete"),
         pytest.param(GRANT, replace(GRANT, hours={}), DAY, True, [(DAY, 0)], id="delete, nothing listed"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 30}), YEAR, True, [], id="after the end nothing acts"),

@@ -48,12 +48,9 @@ class Grant:
     pool: str = ""
 
 
-def acts_from(grant: Grant, now: int | None, *, has_use: bool) -> int:
-    """The quarter from which a posting of ``now`` (the cluster's time; None: unknown) acts.
-
-    While the account has no use, nobody loses hours by having them from the start.
-    """
-    return grant.start if now is None or not has_use else max(grant.start, now // QUARTER * QUARTER)
+def acts_from(grant: Grant, now: int | None, *, from_start: bool) -> int:
+    """The quarter from which a posting of ``now`` (the cluster's time; None: unknown) acts."""
+    return grant.start if now is None or from_start else max(grant.start, now // QUARTER * QUARTER)
 
 
 def planned(grant: Grant, booked: Iterable[Entry], now: int | None, *, has_use: bool) -> list[Entry]:
@@ -61,8 +58,10 @@ def planned(grant: Grant, booked: Iterable[Entry], now: int | None, *, has_use: 
 
     Keys count on from the Grants that are booked: planning again before they are known gives the same keys.
     """
-    at = acts_from(grant, now, has_use=has_use)
     grants = [entry for entry in booked if entry.kind is EntryKind.GRANT]
+    # While the account has no use, nobody loses hours by having them from the start. What comes after the first posting acts
+    # from now on, for use that is not reported yet must find what there was.
+    at = acts_from(grant, now, from_start=not grants and not has_use)
     if at >= grant.open_until:
         return []
     wanted, known = _wanted(grant, at), _in_force(grants, at)
