@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bursar_testing.scenarios import Scenario, load_all
-from bursar_testing.scenarios.runners import run_pure
+from bursar_testing.scenarios.runners import run_pure, run_simulator
 
 SCENARIOS = load_all(Path(__file__).parent)
 LEAST = 40
@@ -22,7 +22,14 @@ async def test_pure(scenario: Scenario) -> None:
     await run_pure(scenario)
 
 
+@pytest.mark.parametrize("scenario", told_by("simulator"))
+async def test_simulator(scenario: Scenario, tmp_path: Path) -> None:
+    """Over the real agent, the simulated scheduler and a real ledger."""
+    await run_simulator(scenario, tmp_path)
+
+
 def test_there_are_enough() -> None:
     """And each one says what it is about."""
     assert len(SCENARIOS) >= LEAST
+    assert len(told_by("simulator")) >= LEAST
     assert all(scenario.about.endswith(".") for scenario in SCENARIOS)
