@@ -44,6 +44,14 @@ def hash_of(row: Mapping[str, object]) -> str:
     return hashlib.sha256(f"{row['previous']}\n{canonical(content)}".encode()).hexdigest()
 
 
+def _holds(row: Mapping[str, object], stored: str) -> bool:
+    """Whether the row's hash is right; what no JSON can hold (bytes in a text column) was put there by hand."""
+    try:
+        return hash_of(row) == stored
+    except TypeError:
+        return False
+
+
 @dataclass(slots=True)
 class Checker:
     """Takes the rows in order of number."""
@@ -61,7 +69,7 @@ class Checker:
             self._found(number, f"{missing} missing before it" if number > self.number else "its number was changed")
         elif row["previous"] != self.newest:
             self._found(number, "it does not follow the row before")
-        if hash_of(row) != stored:
+        if not _holds(row, stored):
             self._found(number, "it was edited")
         self.rows, self.number, self.newest = self.rows + 1, number, stored
 

@@ -1,7 +1,7 @@
 """Rows of slots: reading and replacing inside the caller's transaction."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import select, text
@@ -19,26 +19,29 @@ _ROWS: Final = (
     " refunded_0, refunded_1, refunded_2, refunded_3"
 )
 DAY: Final = 86_400
+SIMULATOR: Final = "simulator"
 
 
 async def standing(tx: AsyncConnection, cluster: str, accounts: Collection[str]) -> Standing:
     """What is known of the cluster, and which of these accounts were ever published for it."""
     mark = (await tx.execute(select(Watermark.__table__).where(Watermark.cluster == cluster))).first()
+    settings = await _settings(tx, cluster) or {}
     rebuilds = await tx.execute(select(Rebuild.epoch, Rebuild.since, Rebuild.until).where(Rebuild.cluster == cluster))
     return Standing(
         watermark=None if mark is None else (mark.epoch, mark.watermark),
         closed_to=None if mark is None else mark.closed_to,
         rolled_before=0 if mark is None else mark.rolled_before,
         rebuilds=tuple(RebuiltRange(epoch=row.epoch, start=row.since, end=row.until) for row in rebuilds),
-        capacity=await _capacity(tx, cluster),
+        capacity={item["name"]: item["capacity"] for item in settings.get("resources", ())},
+        is_simulated=settings.get("schedulerType") == SIMULATOR,
         accounts=await _published(tx, cluster, accounts),
     )
 
 
-async def _capacity(tx: AsyncConnection, cluster: str) -> dict[str, int]:
-    settings = (await tx.execute(select(Head.settings).where(Head.cluster == cluster))).scalar_one_or_none()
-    resources = [] if settings is None else orjson.loads(settings)["resources"]
-    return {item["name"]: item["capacity"] for item in resources}
+async def _settings(tx: AsyncConnection, cluster: str) -> dict[str, Any] | None:
+    """What was published for the cluster."""
+    found = (await tx.execute(select(Head.settings).where(Head.cluster == cluster))).scalar_one_or_none()
+    return None if found is None else orjson.loads(found)
 
 
 async def _published(tx: AsyncConnection, cluster: str, accounts: Collection[str]) -> frozenset[str]:

@@ -143,6 +143,7 @@ class ClusterSettings(Wire):
     drift_limits: Literal["Enforce", "Report", "Adopt"] = "Enforce"
     drift_members: Literal["Enforce", "Report", "Adopt"] = "Enforce"
     limit_mode: Literal["Account", "QOS"] = "Account"
+    scheduler_type: Name = "slurm"
     resources: tuple[TrackedResource, ...]
 
 

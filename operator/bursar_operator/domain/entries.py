@@ -28,6 +28,7 @@ def settings(cluster: Obj) -> ClusterSettings:
     return ClusterSettings(
         cluster=name,
         scheduler_name=scheduler.get("name") or name,
+        scheduler_type=scheduler["type"],
         root_account=scheduler.get("rootAccount") or DEFAULT_ROOT_ACCOUNT,
         enforcement=spec.get("enforcement") or "Enforce",
         brake_max_change_percent=brake.get("maxChangePercent", 10),

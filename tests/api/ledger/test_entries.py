@@ -103,6 +103,16 @@ async def test_an_edited_field_is_found(own: Ledger, column: str) -> None:
     assert 3 in {problem.number for problem in (await own.verify()).problems}
 
 
+async def test_bytes_in_a_text_column_are_found(own: Ledger) -> None:
+    await filled(own)
+    async with own._database.read() as tx:
+        is_sqlite = tx.dialect.name == "sqlite"
+    await _sql(
+        own, "UPDATE entries SET reason = x'00ff' WHERE number = 3" if is_sqlite else "DELETE FROM entries WHERE number = 3"
+    )
+    assert (await own.verify()).problems
+
+
 @pytest.mark.parametrize("number", [1, 3, 5])
 async def test_a_removed_row_is_found(own: Ledger, number: int) -> None:
     await filled(own)
