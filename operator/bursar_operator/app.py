@@ -7,6 +7,8 @@ import time
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
+from types import AsyncGeneratorType
 from typing import Any, Final
 
 import structlog
@@ -39,6 +41,7 @@ STOP_SECONDS: Final = 0.8
 RETRY_SECONDS: Final = 5.0
 DAY_SECONDS: Final = 86_400
 ROLL_AFTER_DAYS: Final = 400
+KOPF: Final = "kopf"
 LEADERSHIP, RECOVERY, HANDLERS = "leadership", "recovery", "handlers"
 LOG = structlog.get_logger("bursar.operator")
 
@@ -152,6 +155,7 @@ class Operator:
 
     async def _end_parts(self) -> None:
         LOG.info("stopping")
+        asyncio.get_running_loop().set_exception_handler(at_the_end)
         for task in self._tasks:
             task.cancel()
         with suppress(asyncio.CancelledError):
@@ -259,6 +263,15 @@ def uncollected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def at_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody caught, but for Kopf's watches: asyncio closes a generator and the one inside it at the same time."""
+    generator = context.get("asyncgen")
+    if isinstance(generator, AsyncGeneratorType) and KOPF in Path(generator.ag_code.co_filename).parts:
+        LOG.debug("a watch of Kopf was closed in the middle", error=str(context.get("exception")))
+        return
+    loop.default_exception_handler(context)
 
 
 async def highest_epoch(kube: Kube, ledger: Ledger) -> int:
