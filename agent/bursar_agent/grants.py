@@ -32,11 +32,17 @@ class Grants:
     rules: Mapping[str, tuple[Rule, ...]]
     first: int | None  # second from which use counts
     is_projected: bool  # a threshold looks at the run rate
+    taken_back: frozenset[str]  # uids of allocations whose hours are all taken back, or whose objects are gone
     without_windows: str  # name of an allocation that was granted hours and says of no window; or ""
 
     def active(self, now: int) -> list[Terms]:
-        """Those to which use of ``now`` may be put down; none of an account that is closed."""
-        return [] if self.entry.closed else [item for item in self.terms if item.is_active(now)]
+        """Those that give room at ``now``; none of an account that is closed.
+
+        What was taken back gives none from the moment it is signed, though use of the quarter is put down to it still.
+        """
+        if self.entry.closed:
+            return []
+        return [item for item in self.terms if item.uid not in self.taken_back and item.is_active(now)]
 
     def last_cut(self, now: int) -> int | None:
         """The latest cut at or before ``now``."""
@@ -54,8 +60,10 @@ def lay_out(entry: AccountEntry) -> Grants:
     terms = sorted(account_terms(entry), key=lambda item: (item.open_until, item.uid))
     corrections = corrections_of(entry)
     rules = {item.uid: _rules(item) for item in entry.allocations}
+    taken_back = {item.uid for item in entry.allocations if not any(item.granted.values())}
     return Grants(
         entry=entry,
+        taken_back=frozenset(taken_back | {item.uid for item in entry.ended}),
         terms=tuple(terms),
         corrections=corrections,
         cuts=books_of.cuts(terms, corrections),

@@ -38,8 +38,8 @@ def opened(grant: Grant, *gates: str) -> Grant:
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 160}), DAY + 1, True, [(DAY, 160)], id="raise"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, True, [(DAY, 60)], id="shrink"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 60}), DAY, False, [(DAY, 60)], id="shrink before any use is known"),
-        pytest.param(GRANT, replace(GRANT, hours={"cpu": 0}), DAY, True, [(DAY, 0)], id="delete"),
-        pytest.param(GRANT, replace(GRANT, hours={}), DAY, True, [(DAY, 0)], id="delete, nothing listed"),
+        pytest.param(GRANT, replace(GRANT, hours={"cpu": 0}), DAY, True, [(DAY + QUARTER, 0)], id="delete"),
+        pytest.param(GRANT, replace(GRANT, hours={}), DAY, True, [(DAY + QUARTER, 0)], id="delete, nothing listed"),
         pytest.param(GRANT, replace(GRANT, hours={"cpu": 30}), YEAR, True, [], id="after the end nothing acts"),
         pytest.param(None, replace(GRANT, shares=HALVES), None, False, [(0, 50), (180 * DAY, 100)], id="dated"),
         pytest.param(None, replace(GRANT, shares=HALVES), 200 * DAY, True, [(200 * DAY, 100)], id="dated, both past"),
@@ -68,7 +68,7 @@ def opened(grant: Grant, *gates: str) -> Grant:
             replace(GRANT, shares=HALVES, hours={"cpu": 0}),
             DAY,
             True,
-            [(DAY, 0)],
+            [(DAY + QUARTER, 0)],
             id="delete takes what was posted for later back",
         ),
         pytest.param(None, replace(GRANT, shares=GATED), None, False, [(0, 60)], id="gated"),
@@ -140,5 +140,6 @@ def test_a_deleted_one_ends_in_its_quarter_though_a_tranche_was_to_open_later() 
     entries = planned(dated, [], None, has_use=False)
     entries += planned(replace(dated, hours={"cpu": 0}), entries, DAY, has_use=True)
     gone = build(Rules("u1", ("cpu",), (Span(0, YEAR),), is_deleted=True), entries)
-    assert gone.closed_from == DAY
-    assert not gone.is_active(DAY)
+    assert gone.closed_from == DAY + QUARTER
+    assert gone.is_active(DAY)
+    assert not gone.is_active(DAY + QUARTER)

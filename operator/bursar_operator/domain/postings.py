@@ -62,6 +62,9 @@ def planned(grant: Grant, booked: Iterable[Entry], now: int | None, *, has_use: 
     # While the account has no use, nobody loses hours by having them from the start. What comes after the first posting acts
     # from now on, for use that is not reported yet must find what there was.
     at = acts_from(grant, now, from_start=not grants and not has_use)
+    if grants and not any(grant.hours.values()) and now is not None:
+        # What was used in this quarter before stays with it; the agent lets nothing start from the moment it hears of it.
+        at = at + QUARTER if _ends(grant, grants) else grants[-1].at
     if at >= grant.open_until:
         return []
     wanted, known = _wanted(grant, at), _in_force(grants, at)
