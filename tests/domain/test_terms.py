@@ -105,8 +105,12 @@ def test_one_whose_hours_were_gated_away_is_closed_when_it_is_deleted_and_not_be
     gone = replace(grant, hours={}, shares=(), opened=frozenset())
     for at, found in ((0, grant), (TEN, replace(grant, opened=frozenset())), (2 * TEN, gone), (3 * TEN, gone)):
         entries += planned(found, entries, at, has_use=True)
-    assert [(entry.at, entry.reason) for entry in entries] == [(0, "granted"), (TEN, "lowered"), (2 * TEN, "taken back")]
-    assert build(replace(FOUR, is_deleted=True), entries).active_until == 2 * TEN
+    assert [(entry.at, entry.reason) for entry in entries] == [
+        (0, "granted"),
+        (TEN, "lowered"),
+        (2 * TEN + QUARTER, "taken back"),
+    ]
+    assert build(replace(FOUR, is_deleted=True), entries).active_until == 2 * TEN + QUARTER
 
 
 def test_the_window_of_a_second_and_every_boundary() -> None:
