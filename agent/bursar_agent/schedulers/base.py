@@ -59,16 +59,6 @@ class AccountView:
     held: bool = False
     blocked: bool = False
     qos: str = ""
-    qos_list: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class QosView:
-    """One QOS of ours (limit mode QOS): its readings by TRES name, and whether its counters never decay."""
-
-    name: str
-    readings: Mapping[str, Reading] = field(default_factory=dict)
-    is_lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +72,6 @@ class Observation:
     accounts: Mapping[str, AccountView]
     root: AccountView | None = None
     soft_land_qos: str = ""
-    qoses: Mapping[str, QosView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +86,6 @@ class UsageRead:
     jobs: Sequence[JobUse]
     watermark: int | None
     bad_rows: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class QosChange:
-    """Absolute target of one QOS that carries an allocation's ceiling (limit mode QOS), in TRES-minutes, -1 for none.
-
-    `create`: it does not exist yet; it is made with limit 1 on every tracked TRES, counters that never decay, and
-    `description` as the mark that it is ours.
-    """
-
-    name: str
-    create: bool = False
-    description: str = ""
-    limits: Mapping[str, int] = field(default_factory=dict)
-    run_minutes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +110,6 @@ class AccountChange:
     held: bool | None = None
     blocked: bool | None = None
     qos: str | None = None
-    qoses: tuple[QosChange, ...] = ()
-    qos_list: tuple[str, ...] | None = None
     add_members: frozenset[str] = frozenset()
     remove_members: frozenset[str] = frozenset()
 
