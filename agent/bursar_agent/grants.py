@@ -147,11 +147,7 @@ def _left(books: AccountBooks, active: Sequence[Terms], now: int, resource: str,
 def known(terms: Terms, now: int) -> Known:
     """The window that holds ``now``."""
     window = terms.windows[terms.index(now)]
-    return Known(window.start, window.end, _until(terms), room_of(terms, window, now))
-
-
-def _until(terms: Terms) -> int:
-    return terms.open_until if terms.closed_from is None else min(terms.open_until, terms.closed_from)
+    return Known(window.start, window.end, terms.active_until, room_of(terms, window, now))
 
 
 def room_of(terms: Terms, window: Window, second: int) -> dict[str, int]:
@@ -189,7 +185,7 @@ def _is_taken(terms: Terms | None, before: Known, now: int) -> bool:
     if terms is None:
         return now < before.until
     window = next((item for item in terms.windows if item.start == before.start), None)
-    if window is None or (_until(terms) < before.until and _until(terms) <= now):
+    if window is None or (terms.active_until < before.until and terms.active_until <= now):
         return True
     if window.end < before.end and window.end <= now:
         return True

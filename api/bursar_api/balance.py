@@ -93,7 +93,7 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
     now, uid = standings.now, terms.uid
     index = terms.index(now)
     window = terms.windows[index]
-    end = terms.open_until if index == len(terms.windows) - 1 else window.end
+    end = terms.until(index)
     books = standings.books.current(uid, now)
     known = next((item for item in standings.rates.values() if item is not None), None)
     return {

@@ -96,8 +96,7 @@ def _books(reading: AccountReading, until: int) -> AccountBooks:
 
 def _until(terms: Terms, index: int) -> int:
     """When a window's hours end."""
-    last = terms.open_until if index == len(terms.windows) - 1 else terms.windows[index].end
-    return last if terms.closed_from is None else min(last, terms.closed_from)
+    return min(terms.until(index), terms.active_until)
 
 
 def _window(

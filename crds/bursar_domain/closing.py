@@ -47,9 +47,8 @@ def is_closed(hour: int, watermark: int) -> bool:
 
 def closed_windows(terms: Terms, watermark: int) -> list[int]:
     """Windows whose last slot is closed; the last one counts its grace after the end."""
-    last = len(terms.windows) - 1
-    ends = [terms.open_until if number == last else window.end for number, window in enumerate(terms.windows)]
-    return [number for number, end in enumerate(ends) if is_closed((end - 1) // HOUR * HOUR, watermark)]
+    numbers = range(len(terms.windows))
+    return [number for number in numbers if is_closed((terms.until(number) - 1) // HOUR * HOUR, watermark)]
 
 
 def closings(subject: Subject, terms: Terms, books: AccountBooks, watermark: int, known: Collection[str]) -> list[Entry]:
@@ -86,8 +85,7 @@ def _receiver(terms: Terms, number: int, at: int) -> int | None:
     """Start of the window that may still use what is carried over; None where there is none, or where it is over too."""
     if number >= len(terms.windows):
         return None
-    until = terms.open_until if number == len(terms.windows) - 1 else terms.windows[number].end
-    return terms.windows[number].start if at < until else None
+    return terms.windows[number].start if at < terms.until(number) else None
 
 
 def _entry(

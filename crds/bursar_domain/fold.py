@@ -165,7 +165,7 @@ class AccountBooks:
     def window(self, uid: str, index: int, at: int | None = None) -> dict[str, WindowBooks]:
         """Resource -> books of a window of an allocation, with what it has at ``at`` (absent: at its end)."""
         terms = self.terms[uid]
-        second = max(terms.windows[index].end, terms.open_until if index == len(terms.windows) - 1 else 0) if at is None else at
+        second = terms.until(index) if at is None else at
         return {name: self._lanes[uid, name].books(index, second) for name in sorted(terms.resources)}
 
     def current(self, uid: str, now: int) -> dict[str, WindowBooks]:

@@ -1,10 +1,22 @@
 """Terms on the wire: what the operator signs and every reader folds over."""
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 from bursar_domain.fold import Correction
 from bursar_domain.terms import Step, Terms, Window
 from bursar_domain.wire import AccountEntry, AllocationEntry, CorrectionEntry, EndedEntry, StepEntry, WindowEntry
+
+
+class SignedTerms(TypedDict):
+    """Fields of a `TermsEntry`."""
+
+    uid: str
+    windows: tuple[WindowEntry, ...]
+    open_until: int
+    overuse_percent: int
+    carries_debt: bool
+    closed_from: int | None
 
 
 def window_entries(terms: Terms) -> tuple[WindowEntry, ...]:
@@ -13,6 +25,23 @@ def window_entries(terms: Terms) -> tuple[WindowEntry, ...]:
         WindowEntry(start=window.start, end=window.end, steps=tuple(_step_entry(step) for step in window.steps))
         for window in terms.windows
     )
+
+
+def signed(terms: Terms) -> SignedTerms:
+    """The fields that every signed allocation has of its terms, living or gone."""
+    return {
+        "uid": terms.uid,
+        "windows": window_entries(terms),
+        "open_until": terms.open_until,
+        "overuse_percent": terms.overuse_percent,
+        "carries_debt": terms.carries_debt,
+        "closed_from": terms.closed_from,
+    }
+
+
+def ended_entry(terms: Terms) -> EndedEntry:
+    """An allocation whose object is gone, as it is signed."""
+    return EndedEntry(resources=tuple(sorted(terms.resources)), **signed(terms))
 
 
 def _step_entry(step: Step) -> StepEntry:

@@ -82,6 +82,10 @@ class Terms:
         """First second whose use is not put down to it any more: the end with its grace, or the quarter of its deletion."""
         return self.open_until if self.closed_from is None else min(self.open_until, self.closed_from)
 
+    def until(self, index: int) -> int:
+        """First second after a window; after the last one and its grace."""
+        return self.open_until if index == len(self.windows) - 1 else self.windows[index].end
+
     def index(self, second: int) -> int:
         """Which window holds a second; the first one before the start, the last one after the end."""
         windows = self.windows

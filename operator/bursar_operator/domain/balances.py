@@ -40,8 +40,7 @@ class View:
     @property
     def window_end(self) -> int:
         """First second after it, grace of the last one counted."""
-        index = self.terms.index(self.now)
-        return self.terms.open_until if index == len(self.terms.windows) - 1 else self.terms.windows[index].end
+        return self.terms.until(self.terms.index(self.now))
 
     def standings(self) -> dict[str, Standing]:
         """What thresholds look at."""

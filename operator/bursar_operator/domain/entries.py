@@ -5,14 +5,13 @@ from typing import Any
 
 from bursar_crds.names import DEFAULT_ROOT_ACCOUNT
 from bursar_domain.fold import Correction
-from bursar_domain.published import correction_entries, window_entries
+from bursar_domain.published import correction_entries, ended_entry, signed
 from bursar_domain.terms import Terms
 from bursar_domain.units import scale, trackable
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
     ClusterSettings,
-    EndedEntry,
     ThresholdEntry,
     TrackedResource,
 )
@@ -66,19 +65,6 @@ def account_entry(
     )
 
 
-def ended_entry(terms: Terms) -> EndedEntry:
-    """An allocation whose object is gone."""
-    return EndedEntry(
-        uid=terms.uid,
-        resources=tuple(sorted(terms.resources)),
-        windows=window_entries(terms),
-        open_until=terms.open_until,
-        overuse_percent=terms.overuse_percent,
-        carries_debt=terms.carries_debt,
-        closed_from=terms.closed_from,
-    )
-
-
 def closed_entry(account: str, project: str) -> AccountEntry:
     """The tombstone of an account whose project is gone."""
     return AccountEntry(account=account, project=project, closed=True)
@@ -102,19 +88,14 @@ def allocation_entry(allocation: Obj, terms: Terms) -> AllocationEntry:
     granted = hours.of(status.get("granted"))
     period = periods.period_of(allocation)
     return AllocationEntry(
-        uid=metadata["uid"],
         namespace=metadata["namespace"],
         name=metadata["name"],
         grant_revision=status["grantRevision"],
         granted=granted,
         start=period.start,
         end=period.end,
-        windows=window_entries(terms),
-        open_until=terms.open_until,
-        overuse_percent=terms.overuse_percent,
-        carries_debt=terms.carries_debt,
-        closed_from=terms.closed_from,
         thresholds=tuple(_thresholds(allocation)),
+        **signed(terms),
     )
 
 

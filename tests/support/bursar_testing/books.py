@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from bursar_domain.buckets import Amounts, RowKey
 from bursar_domain.keys import Signer
-from bursar_domain.published import window_entries
+from bursar_domain.published import signed
 from bursar_domain.terms import Terms
 from bursar_domain.units import HOUR, QUARTER, hours_left
 from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings, CorrectionEntry, SlotReport
@@ -25,18 +25,13 @@ def published(terms: Terms, project: str, name: str, revision: int = 1) -> Alloc
         for resource in sorted(terms.resources)
     }
     return AllocationEntry(
-        uid=terms.uid,
         namespace=f"project-{project}",
         name=name,
         grant_revision=revision,
         granted=granted,
         start=terms.start,
         end=terms.end,
-        windows=window_entries(terms),
-        open_until=terms.open_until,
-        overuse_percent=terms.overuse_percent,
-        carries_debt=terms.carries_debt,
-        closed_from=terms.closed_from,
+        **signed(terms),
     )
 
 

@@ -8,7 +8,7 @@ from bursar_crds.policies import Debt
 from bursar_domain.closing import Carry, Subject
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.ladder import Action, Basis, Rule
-from bursar_domain.published import window_entries
+from bursar_domain.published import ended_entry, signed
 from bursar_domain.terms import Rules, Terms, build
 from bursar_domain.units import QUARTER, seconds_from_hours
 from bursar_domain.windows import cut
@@ -117,12 +117,6 @@ class Holding:
     def published(self, terms: Terms) -> AllocationEntry:
         """As it is signed while it lives."""
         return AllocationEntry(
-            uid=self.uid,
-            windows=window_entries(terms),
-            open_until=terms.open_until,
-            overuse_percent=terms.overuse_percent,
-            carries_debt=terms.carries_debt,
-            closed_from=terms.closed_from,
             namespace=f"project-{self.project}",
             name=self.uid,
             grant_revision=self.revision,
@@ -138,16 +132,9 @@ class Holding:
                 )
                 for item in self.spec.thresholds
             ),
+            **signed(terms),
         )
 
     def ended(self, terms: Terms) -> EndedEntry:
         """As it is signed once it is gone."""
-        return EndedEntry(
-            uid=self.uid,
-            windows=window_entries(terms),
-            open_until=terms.open_until,
-            overuse_percent=terms.overuse_percent,
-            carries_debt=terms.carries_debt,
-            closed_from=terms.closed_from,
-            resources=tuple(sorted(terms.resources)),
-        )
+        return ended_entry(terms)
