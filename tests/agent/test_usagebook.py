@@ -1,18 +1,12 @@
 """The agent's books and what it reads: replaced slots, late records, refunds, distrust, restart."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bursar_agent.schedulers.base import (
-    AccountChange,
-    Observation,
-    Outcome,
-    Readiness,
-    SchedulerUnavailable,
     UsageRead,
 )
 from bursar_agent.usagebook import UsageBook
@@ -21,7 +15,7 @@ from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, slots_of
 from bursar_domain.fold import fold
 from bursar_domain.terms import simple
 from bursar_domain.units import HOUR
-from bursar_domain.wire import ClusterSettings
+from bursar_testing.feeds import NothingElse
 
 BASE = 400_000 * HOUR
 
@@ -30,7 +24,7 @@ def use(key: str, start: int, end: int, *, cpu: int = 2, account: str = "aa", **
     return replace(JobUse(key, account, "ann", BASE + start, BASE + end, {"cpu": cpu}), **fields)  # type: ignore[arg-type]
 
 
-class Records:
+class Records(NothingElse):
     """A scheduler that has job records and nothing else; remembers from where it was read."""
 
     def __init__(self) -> None:
@@ -47,21 +41,6 @@ class Records:
 
     def cut(self, job: JobUse) -> JobUse:
         return replace(job, end=self.now, running=True, state="RUNNING") if job.end > self.now else job
-
-    async def capabilities(self, settings: ClusterSettings) -> Readiness:
-        raise SchedulerUnavailable
-
-    async def observe(self, settings: ClusterSettings) -> Observation:
-        raise SchedulerUnavailable
-
-    async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
-        raise SchedulerUnavailable
-
-    def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
-        return []
-
-    async def close(self) -> None:
-        return None
 
 
 def total(book: UsageBook, account: str = "aa") -> int:

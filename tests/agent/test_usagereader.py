@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bursar_agent.schedulers.base import AccountChange, Observation, Outcome, Readiness, SchedulerUnavailable, UsageRead
+from bursar_agent.schedulers.base import UsageRead
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.usagereader import LOWER_READS_BEFORE_BELIEF, DistrustedRead, UsageReader
 from bursar_domain.buckets import JobUse, slots_of
 from bursar_domain.units import HOUR
-from bursar_domain.wire import ClusterSettings
+from bursar_testing.feeds import NothingElse
 
 BASE = 400_000 * HOUR
 OVERLAP = HOUR
@@ -53,7 +53,7 @@ def stories(draw: st.DrawFn) -> Story:
     return Story(job, seen_from, gone_from)
 
 
-class Records:
+class Records(NothingElse):
     """A scheduler that has nothing but the records of these stories."""
 
     def __init__(self, told: Sequence[Story]) -> None:
@@ -62,21 +62,6 @@ class Records:
     async def usage(self, since: int) -> UsageRead:
         found = [record for story in self.told if (record := story.record(self.now)) and (record.end > since or record.running)]
         return UsageRead(self.now, since, found, self.now if self.complete else None)
-
-    async def capabilities(self, settings: ClusterSettings) -> Readiness:
-        raise SchedulerUnavailable
-
-    async def observe(self, settings: ClusterSettings) -> Observation:
-        raise SchedulerUnavailable
-
-    async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
-        raise SchedulerUnavailable
-
-    def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
-        return []
-
-    async def close(self) -> None:
-        return None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from bursar_local.postgres import Postgres, PostgresUnavailable, programs
-from bursar_testing.postgres import need_postgres
+from bursar_testing.postgres import need_postgres, own_server
 
 PROGRAM = """
 import asyncio, sys
@@ -31,12 +31,8 @@ asyncio.run(main())
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Postgres]:
     """A server of the test's own."""
-    await need_postgres()
-    running = await Postgres.start(tmp_path)
-    try:
+    async with own_server(tmp_path) as running:
         yield running
-    finally:
-        await running.stop()
 
 
 async def test_it_serves_whoever_has_the_password_and_keeps_what_it_has(server: Postgres) -> None:

@@ -21,7 +21,7 @@ from bursar_ledger import Ledger, LedgerError, Unavailable
 from bursar_ledger.engines import WRITERS_LOCK
 from bursar_local.ports import free_ports
 from bursar_local.postgres import Postgres
-from bursar_testing.postgres import need_postgres, own_database
+from bursar_testing.postgres import own_database, own_server
 from bursar_testing.wires import publish_accounts, slot, usage
 
 NOW = 2_000_000_000
@@ -105,12 +105,8 @@ async def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Postgres]:
     """A server that the test may stop."""
-    await need_postgres()
-    running = await Postgres.start(tmp_path)
-    try:
+    async with own_server(tmp_path) as running:
         yield running
-    finally:
-        await running.stop()
 
 
 async def test_a_server_that_goes_away_and_comes_back(server: Postgres) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -31,12 +32,19 @@ async def own_database(server: Postgres) -> AsyncIterator[str]:
         await server.drop_database(name)
 
 
-@pytest.fixture(scope="session")
-async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    """A running PostgreSQL (`.create_database`, `.url`); tests that stop a server start one of their own."""
+@contextlib.asynccontextmanager
+async def own_server(folder: Path) -> AsyncIterator[Postgres]:
+    """A server that nobody else uses, so that it may be stopped."""
     await need_postgres()
-    running = await Postgres.start(tmp_path_factory.mktemp("postgres"))
+    running = await Postgres.start(folder)
     try:
         yield running
     finally:
         await running.stop()
+
+
+@pytest.fixture(scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    """A running PostgreSQL (`.create_database`, `.url`); tests that stop a server start one of their own."""
+    async with own_server(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
