@@ -12,8 +12,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bursar_domain.units import DAY
+
 TABLES: Final = ("usage_buckets", "usage_hours")
-DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)

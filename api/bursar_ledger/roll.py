@@ -7,10 +7,9 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey, SlotVersion
-from bursar_domain.units import HOUR
+from bursar_domain.units import DAY, HOUR
 from bursar_ledger import bulk, slot_rows, slots
 from bursar_ledger.database import Database, chunks
-from bursar_ledger.partitions import DAY
 from bursar_ledger.slots import Content, FlatRow
 from bursar_ledger.tables import Bucket, Hour, Slot, Watermark
 

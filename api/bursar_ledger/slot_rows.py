@@ -8,6 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey, SlotVersion
+from bursar_domain.units import DAY
 from bursar_domain.wire import RebuiltRange
 from bursar_ledger import bulk, partitions, slots
 from bursar_ledger.database import chunks
@@ -18,7 +19,6 @@ _ROWS: Final = (
     'account, hour, "user", resource, allocated_0, allocated_1, allocated_2, allocated_3,'
     " refunded_0, refunded_1, refunded_2, refunded_3"
 )
-DAY: Final = 86_400
 SIMULATOR: Final = "simulator"
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from sqlalchemy import ColumnElement, Integer, case, func, literal_column, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
-from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.units import DAY, HOUR, QUARTER
 from bursar_ledger.database import Database
 from bursar_ledger.spans import CHARGED
 from bursar_ledger.tables import Bucket, Hour, Rebuild
@@ -17,7 +17,6 @@ UsageTotal = dict[str, str | int]
 Column = InstrumentedAttribute[int]
 ALLOCATED: Final[tuple[Column, ...]] = (Bucket.allocated_0, Bucket.allocated_1, Bucket.allocated_2, Bucket.allocated_3)
 REFUNDED: Final[tuple[Column, ...]] = (Bucket.refunded_0, Bucket.refunded_1, Bucket.refunded_2, Bucket.refunded_3)
-DAY: Final = 86_400
 _FORMATS: Final = {"month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H:00:00Z"}
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from bursar_domain.terms import Terms
-from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.units import DAY, QUARTER
 
-DAY: Final = 24 * HOUR
 LONGEST: Final = 14 * DAY
 SHORTEST: Final = DAY
 METHOD: Final = "use of the last {days} days goes on at the same rate; running jobs, holidays and queued work are not looked at"

@@ -7,6 +7,7 @@ Hours that are left are rounded down, hours that are used are rounded up, so tha
 from collections.abc import Mapping
 
 HOUR = 3600
+DAY = 24 * HOUR
 MINUTE = 60
 QUARTER = 900
 MEMORY = "memory"

@@ -1,6 +1,6 @@
 """What the schema has and Bursar does not do yet: one table, so that nothing is ever accepted and then ignored."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,10 +30,6 @@ class Unbuilt:
 
 def _when(field: str, asked: bool) -> tuple[str, ...]:
     return (field,) if asked else ()
-
-
-def _each(field: str, asked: Sequence[bool], child: str) -> list[str]:
-    return [f"{field}[{index}].{child}" for index, wanted in enumerate(asked) if wanted]
 
 
 def _allocation(what: str, remedy: str, asked: Callable[[AllocationSpec], Iterable[str]]) -> Unbuilt:

@@ -121,14 +121,12 @@ class Accounts:
 
     def corrections(self, key: Key) -> tuple[Correction, ...]:
         """Corrections of closed slots, one for each quarter and resource that changed."""
-        sums: dict[tuple[int, str, int], int] = {}
-        for item in self.entries(key):
-            for row in item.entry.rows if item.entry.kind is EntryKind.CORRECTION else ():
-                for index, (used, back) in enumerate(zip(row.allocated, row.refunded, strict=True)):
-                    at = (item.number, row.resource, row.hour + index * QUARTER)
-                    sums[at] = sums.get(at, 0) + used - back
-        times = {item.number: item.entry.at for item in self.entries(key)}
-        return tuple(Correction(name, quarter, amount, times[n]) for (n, name, quarter), amount in sums.items() if amount)
+        return tuple(
+            correction
+            for item in self.entries(key)
+            if item.entry.kind is EntryKind.CORRECTION
+            for correction in _corrections(item.entry)
+        )
 
     # Use
 
@@ -180,6 +178,16 @@ class Accounts:
             return []
         subject = Subject(*key, metadata["namespace"], metadata["name"], periods.carry_of(allocation))
         return closing.closings(subject, terms, self.books(key), watermark, self._keys)
+
+
+def _corrections(entry: Entry) -> Iterable[Correction]:
+    """What an entry changes of each quarter and resource, over all users."""
+    sums: dict[tuple[str, int], int] = {}
+    for row in entry.rows:
+        for index, (used, back) in enumerate(zip(row.allocated, row.refunded, strict=True)):
+            at = row.resource, row.hour + index * QUARTER
+            sums[at] = sums.get(at, 0) + used - back
+    return (Correction(name, quarter, amount, entry.at) for (name, quarter), amount in sums.items() if amount)
 
 
 def _used(spans: Iterable[tuple[int, int]], since: int | None) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from bursar_domain.keys import Signer
+from bursar_domain.units import DAY
 from bursar_kube.client import Kube
 from bursar_kube.lease import Leadership
 from bursar_kube.resources import QUOTAPOOLS
@@ -39,7 +40,6 @@ from bursar_operator.settings import OperatorSettings
 
 STOP_SECONDS: Final = 0.8
 RETRY_SECONDS: Final = 5.0
-DAY_SECONDS: Final = 86_400
 ROLL_AFTER_DAYS: Final = 400
 KOPF: Final = "kopf"
 LEADERSHIP, RECOVERY, HANDLERS = "leadership", "recovery", "handlers"
@@ -101,7 +101,7 @@ class Operator:
             await parts.grants.start()
         self._health.ready(RECOVERY)
         self._begin("crossings", parts.crossings.run())
-        self._begin("roll", repeated("roll", parts.roll, self._metrics, DAY_SECONDS))
+        self._begin("roll", repeated("roll", parts.roll, self._metrics, DAY))
         self._begin("projects", parts.projects.run())
         self._begin("memberships", parts.memberships.run())
         self._begin("clusters", parts.clusters.run())
@@ -230,7 +230,7 @@ class Parts:
 
     async def roll(self) -> None:
         """Old use is kept by days, but for days inside which some account's terms change."""
-        before = int(utc_now().timestamp()) - ROLL_AFTER_DAYS * DAY_SECONDS
+        before = int(utc_now().timestamp()) - ROLL_AFTER_DAYS * DAY
         await self._ledger.roll(before, self.books.accounts.all_cuts())
 
     def cluster_changed(self, cluster: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 from bursar_domain.entries import Entry
 from bursar_domain.ladder import Rule
 from bursar_domain.terms import Terms
-from bursar_domain.units import hours_used
 from bursar_domain.wire import AccountEntry, AccountState, AllocationEntry
 from bursar_ledger.agents import AgentRecord, ReadBack
 from bursar_ledger.ledger import Ledger
@@ -117,7 +116,7 @@ class Books:
         books = self.accounts.books(key)
         if uid not in books.terms:
             return {}
-        return {name: hours_used(name, amount) for name, amount in books.booked(uid).items()}
+        return balances.used_hours(books, uid)
 
     def committed_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
@@ -271,20 +270,20 @@ class Books:
                 yield from self.accounts.planned_for_gone(gone, key, now)
 
     async def close_windows(self, cluster: str) -> list[Key]:
-        """Book what becomes of windows whose last slot is closed; the accounts for which there was any."""
+        """Book in one write what becomes of windows whose last slot is closed; the accounts for which there was any."""
         agent = self._agents.get(cluster)
         if agent is None or agent.watermark is None:
             return []
-        closed: list[Key] = []
-        for item in self._informers.allocations.by_index(BY_CLUSTER, cluster):
-            key = self._directory.key_of(item)
-            if key is None or not self.accounts.closings(item, key, agent.watermark):
-                continue
+        watermark = agent.watermark
+        known = [(item, self._directory.key_of(item)) for item in self._informers.allocations.by_index(BY_CLUSTER, cluster)]
+        due = [(item, key) for item, key in known if key is not None and self.accounts.closings(item, key, watermark)]
+        keys = sorted({key for _, key in due})
+        for key in keys:
             if self.accounts.has_use(key):
                 await self._read_use(key)
-            await self.accounts.book(self.accounts.closings(item, key, agent.watermark), int(self._now().timestamp()))
-            closed.append(key)
-        return closed
+        found = [entry for item, key in due for entry in self.accounts.closings(item, key, watermark)]
+        await self.accounts.book(found, int(self._now().timestamp()))
+        return keys
 
     def ended(self, cluster: str, account: str) -> list[Terms]:
         """Terms of an account's allocations whose objects are gone."""

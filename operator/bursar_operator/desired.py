@@ -10,6 +10,7 @@ import structlog
 
 from bursar_domain.keys import Signer
 from bursar_domain.terms import Terms
+from bursar_domain.units import DAY
 from bursar_domain.wire import AccountEntry, AllocationEntry
 from bursar_ledger.errors import EditedGrant, StaleEpoch
 from bursar_ledger.ledger import Ledger
@@ -29,7 +30,6 @@ LONGEST_REST_SECONDS: Final = 1.0
 PER_PUBLICATION: Final = 500
 RETRY_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
-DAY: Final = 86_400
 LOG = structlog.get_logger("bursar.operator")
 
 

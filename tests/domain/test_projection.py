@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bursar_domain.projection import DAY, LONGEST, Rate, exhaustion, rate, since
+from bursar_domain.projection import LONGEST, Rate, exhaustion, rate, since
 from bursar_domain.terms import Terms, simple
-from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.units import DAY, HOUR, QUARTER
 
 
 def days(uid: str, start: int, end: int, resource: str = "cpu", grace: int = 0) -> Terms:

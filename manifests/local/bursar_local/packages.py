@@ -43,6 +43,17 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+async def unpack_once(cache: Path, bundle: Bundle, is_there: Callable[[], bool], progress: Progress) -> None:
+    """Unpack unless another process did meanwhile. The lock blocks, so this runs in a thread of its own."""
+
+    async def once() -> None:
+        with locked(cache / "lock"):
+            if not is_there():
+                await unpack(cache, bundle, progress)
+
+    await asyncio.to_thread(lambda: asyncio.run(once()))
+
+
 async def unpack(cache: Path, bundle: Bundle, progress: Progress) -> None:
     """Download the packages and those they need, and unpack them to `cache/root`."""
     downloads, fresh = cache / "packages", cache / "root.new"

@@ -68,9 +68,9 @@ def held(allocation: Obj) -> dict[str, int]:
     return hours.upper(hours.of(status.get("charged")), hours.of(status.get("granted")))
 
 
-def used_hours(terms: Terms, books: AccountBooks) -> dict[str, int]:
-    """Whole hours used in all windows, rounded up."""
-    return {name: hours_used(name, amount) for name, amount in books.booked(terms.uid).items()}
+def used_hours(books: AccountBooks, uid: str) -> dict[str, int]:
+    """Whole hours that an allocation used in all windows, rounded up."""
+    return {name: hours_used(name, amount) for name, amount in books.booked(uid).items()}
 
 
 def in_force(view: View, rules: Sequence[Rule], before: tuple[int, Collection[str]]) -> frozenset[str]:

@@ -1,18 +1,18 @@
 """What an allocation's object says about its windows, in the words of the shared arithmetic. Pure."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from bursar_crds.instants import parse_instant
 from bursar_domain.closing import Carry
 from bursar_domain.ladder import Action, Basis, Rule
 from bursar_domain.terms import Rules
+from bursar_domain.units import DAY
 from bursar_domain.windows import Span, WindowError, cut
 from bursar_domain.wire import AllocationEntry
 from bursar_operator.domain import hours, postings
 
 Obj = Mapping[str, Any]
-DAY: Final = 86_400
 
 
 def period_of(allocation: Obj) -> Span:

@@ -1,6 +1,5 @@
 """The programs: the machine's own, on the PATH or not, else Debian's packages unpacked into a private folder."""
 
-import asyncio
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +47,10 @@ async def obtain(cache: Path = DEFAULT_CACHE, progress: Progress = lambda line: 
         raise PostgresUnavailable(reason)
     if (programs := present(cache)) is not None:
         return programs
-    return await asyncio.to_thread(lambda: asyncio.run(_unpack_once(cache, progress)))
-
-
-async def _unpack_once(cache: Path, progress: Progress) -> Programs:
-    with packages.locked(cache / "lock"):
-        if (programs := present(cache)) is not None:
-            return programs
-        try:
-            await packages.unpack(cache, Bundle(PACKAGES), progress)
-        except PackagesUnavailable as error:
-            raise PostgresUnavailable(str(error)) from error
+    try:
+        await packages.unpack_once(cache, Bundle(PACKAGES), lambda: present(cache) is not None, progress)
+    except PackagesUnavailable as error:
+        raise PostgresUnavailable(str(error)) from error
     if (programs := present(cache)) is None:
         raise PostgresUnavailable(f"the packages {', '.join(PACKAGES)} lack {', '.join(NEEDED)}: this release is not supported")
     return programs

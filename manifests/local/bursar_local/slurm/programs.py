@@ -1,6 +1,5 @@
 """The programs: those of the machine when all are there, else the distribution's packages unpacked into a private folder."""
 
-import asyncio
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,17 +107,12 @@ async def obtain(cache: Path = DEFAULT_CACHE, progress: Progress = lambda line: 
         raise SlurmUnavailable(reason)
     if (programs := present(cache)) is not None:
         return programs
-    return await asyncio.to_thread(lambda: asyncio.run(_unpack_once(cache, progress)))
-
-
-async def _unpack_once(cache: Path, progress: Progress) -> Programs:
-    with packages.locked(cache / "lock"):
-        if (programs := present(cache)) is not None:
-            return programs
-        try:
-            await packages.unpack(cache, Bundle(PACKAGES, PLUGINS, _give_plain_names), progress)
-        except PackagesUnavailable as error:
-            raise SlurmUnavailable(str(error)) from error
+    try:
+        await packages.unpack_once(
+            cache, Bundle(PACKAGES, PLUGINS, _give_plain_names), lambda: present(cache) is not None, progress
+        )
+    except PackagesUnavailable as error:
+        raise SlurmUnavailable(str(error)) from error
     programs = Programs(cache / "root")
     if missing := programs.missing():
         raise SlurmUnavailable(f"the packages {', '.join(PACKAGES)} lack {', '.join(missing)}: this release is not supported")
