@@ -1,10 +1,11 @@
 """Engines: how a SQLite file and a PostgreSQL server are opened so that both keep the same promises."""
 
+import asyncio
 from pathlib import Path
 from typing import Final, Protocol
 
 from sqlalchemy import URL, event
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import Connection, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -73,6 +74,7 @@ def _sqlite(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     seconds = _option(url, "timeout") or str(BUSY_MILLISECONDS / 1000)
     engine = create_async_engine(url.set(query={}), connect_args={"isolation_level": None, "timeout": float(seconds)})
     event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "handle_error", _keep)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine.execution_options(**{_BEGIN: "BEGIN"}), engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
 
@@ -119,6 +121,12 @@ def _prepare(raw: _Raw, _: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _keep(context: ExceptionContext) -> None:
+    """A call that is given up rolls back in its connection's thread; a connection dropped instead may keep the write lock."""
+    if isinstance(context.original_exception, asyncio.CancelledError):
+        context.is_disconnect = False
 
 
 def _begin(connection: Connection) -> None:

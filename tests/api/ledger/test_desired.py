@@ -214,7 +214,9 @@ async def test_every_grant_is_told_with_its_place(operator: Operator) -> None:
     await operator.ledger.tombstone(gone)
     grants = await operator.ledger.grants()
     assert grants[uid] == PublishedGrant(uid, operator.cluster, "a", 3, allocation(uid, 3, 30))
-    assert (grants[gone].tombstoned, grants[gone].cluster, grants[gone].entry) == (True, operator.cluster, None)
+    assert grants[gone] == PublishedGrant(gone, operator.cluster, "a", TOMBSTONE, allocation(gone))
+    await operator.ledger.tombstone("never")
+    assert (await operator.ledger.grants())["never"] == PublishedGrant("never", "", "", TOMBSTONE, None)
 
 
 STEP = st.tuples(

@@ -83,17 +83,17 @@ async def test_a_call_that_is_given_up_counts_wholly_or_not_at_all(own: Ledger) 
     """A gateway's caller may hang up at any moment; the connection it leaves behind is as good as new."""
     await publish_accounts(own, "c", "a")
     given_up = 0
-    for number in range(12):
+    for number in range(24):
         call = asyncio.create_task(own.put_usage("c", report(number, 400), NOW))
-        await asyncio.sleep(0.002 * number)
+        await asyncio.sleep(0.0015 * number)
         given_up += call.cancel()
         await asyncio.wait([call])
         total = (await own.totals("c")).get("a", {"cpu": 0})["cpu"]
         assert total % 400 == 0
     assert given_up > 0
-    for number in range(12):
+    for number in range(24):
         await own.put_usage("c", report(number, 400), NOW)
-    assert await own.totals("c") == {"a": {"cpu": 12 * 400}}
+    assert await own.totals("c") == {"a": {"cpu": 24 * 400}}
 
 
 async def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
