@@ -3,7 +3,7 @@
 For each resource of each allocation, in unit-seconds, to the last one:
 
     closing = opening + granted + carried + adjusted + transferred + refunded
-              - charged - corrections + unfunded - expired - debt
+              - charged - corrections - kept + unfunded - expired - debt
 
 A balance is what the windows that run have left just before a second, below zero where they are overdrawn.
 """
@@ -27,8 +27,9 @@ class Line:
     """One resource. ``granted`` to ``refunded`` gave room (below zero: took it), ``refunded`` by hand.
 
     ``booked`` was put down to the allocation, what was given back taken off; of an account it is ``charged``, the use of the
-    time as it is known now, and ``corrections``, what was found out later or belongs to another time. ``unfunded`` was put down
-    to nobody. ``expired`` ended with a window. ``debt`` was set against later windows, less what windows ended overdrawn by.
+    time as it was booked when its hours closed, ``corrections`` of any hours that were posted in the time, and ``kept``, what
+    those took off and stays with allocations that were over; less ``unfunded``, which was put down to nobody. ``expired`` ended
+    with a window. ``debt`` was set against later windows, less what windows ended overdrawn by.
     """
 
     opening: int = 0

@@ -54,20 +54,32 @@ class Accounts:
     async def account_reading(self, cluster: str, account: str, boundaries: Collection[int] = ()) -> AccountReading:
         """One account in one snapshot; use is cut at ``boundaries`` (quarter hours) as well."""
         async with self._database.read() as tx:
-            entry = await _entry(tx, cluster, account)
-            terms = account_terms(entry) if entry else []
-            corrections = corrections_of(entry) if entry else ()
-            watermark, scheduler_time, state = await _last_reports(tx, cluster, account)
-            borders = {*cuts(terms, corrections), *_rated_since(terms, scheduler_time or watermark), *boundaries}
-            return AccountReading(
-                names={item.uid: item.name for item in entry.allocations} if entry else {},
-                terms=tuple(terms),
-                corrections=corrections,
-                use=await spans.between(tx, cluster, account, sorted(borders)),
-                watermark=watermark,
-                scheduler_time=scheduler_time,
-                state=state,
-            )
+            return await reading_of(tx, cluster, account, boundaries)
+
+
+async def reading_of(
+    tx: AsyncConnection,
+    cluster: str,
+    account: str,
+    boundaries: Collection[int] = (),
+    corrections: tuple[Correction, ...] | None = None,
+) -> AccountReading:
+    """`Accounts.account_reading` inside the caller's transaction; ``corrections`` in the place of those that were published."""
+    entry = await _entry(tx, cluster, account)
+    terms = account_terms(entry) if entry else []
+    if corrections is None:
+        corrections = corrections_of(entry) if entry else ()
+    watermark, scheduler_time, state = await _last_reports(tx, cluster, account)
+    borders = {*cuts(terms, corrections), *_rated_since(terms, scheduler_time or watermark), *boundaries}
+    return AccountReading(
+        names={item.uid: item.name for item in entry.allocations} if entry else {},
+        terms=tuple(terms),
+        corrections=corrections,
+        use=await spans.between(tx, cluster, account, sorted(borders)),
+        watermark=watermark,
+        scheduler_time=scheduler_time,
+        state=state,
+    )
 
 
 def _rated_since(terms: list[Terms], now: int | None) -> set[int]:

@@ -120,15 +120,8 @@ class Entries:
         name: str | None = None,
     ) -> list[Booked]:
         """Entries in order of number, those after ``after``; ``name`` is the allocation's."""
-        query = _query().where(BookEntry.number > after)
-        asked = {BookEntry.cluster: cluster, BookEntry.account: account, BookEntry.uid: uid, BookEntry.name: name}
-        for column, value in asked.items():
-            query = query if value is None else query.where(column == value)
-        if kinds is not None:
-            query = query.where(BookEntry.kind.in_([kind.value for kind in kinds]))
         async with self._database.read() as tx:
-            rows = (await tx.execute(query if limit is None else query.limit(limit))).mappings().all()
-        return [_booked(dict(row)) for row in rows]
+            return await entries_of(tx, cluster, account, uid, kinds, after, limit, name)
 
     async def booked(self, keys: Sequence[str]) -> list[Booked]:
         """The entries with these keys, in order of number; keys that nobody booked are left out."""
@@ -156,6 +149,27 @@ class Entries:
                 after = page[-1]["number"]
             head = (await tx.execute(select(ChainHead.number, ChainHead.hash).where(ChainHead.name == CHAIN))).first()
         return checker.report((head.number, head.hash) if head else None)
+
+
+async def entries_of(
+    tx: AsyncConnection,
+    cluster: str | None = None,
+    account: str | None = None,
+    uid: str | None = None,
+    kinds: Collection[EntryKind] | None = None,
+    after: int = 0,
+    limit: int | None = None,
+    name: str | None = None,
+) -> list[Booked]:
+    """`Entries.entries` inside the caller's transaction."""
+    query = _query().where(BookEntry.number > after)
+    asked = {BookEntry.cluster: cluster, BookEntry.account: account, BookEntry.uid: uid, BookEntry.name: name}
+    for column, value in asked.items():
+        query = query if value is None else query.where(column == value)
+    if kinds is not None:
+        query = query.where(BookEntry.kind.in_([kind.value for kind in kinds]))
+    rows = (await tx.execute(query if limit is None else query.limit(limit))).mappings().all()
+    return [_booked(dict(row)) for row in rows]
 
 
 def _query() -> Select[Any]:

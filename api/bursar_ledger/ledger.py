@@ -13,11 +13,27 @@ from bursar_ledger.grants import Grants
 from bursar_ledger.roll import Roll
 from bursar_ledger.sessions import Sessions
 from bursar_ledger.spans import Spans
+from bursar_ledger.statements import Statements
 from bursar_ledger.sums import Sums
 from bursar_ledger.usage import Usage
 
 
-class Ledger(Desired, Grants, Enrolments, Sessions, Agents, Usage, Roll, Sums, Spans, Accounts, Entries, Firings, Changes):
+class Ledger(
+    Desired,
+    Grants,
+    Enrolments,
+    Sessions,
+    Agents,
+    Usage,
+    Roll,
+    Sums,
+    Spans,
+    Accounts,
+    Entries,
+    Statements,
+    Firings,
+    Changes,
+):
     """Published desired state, agents, usage and the change feed. Several processes may hold one over the same database."""
 
     def __init__(self, database: Database) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from sqlalchemy import ColumnElement, Integer, case, func, literal_column, select, true
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import InstrumentedAttribute
 
 from bursar_domain.units import DAY, HOUR, QUARTER
@@ -53,16 +54,8 @@ class Sums:
 
         ``start`` and ``end`` lie on quarter hours.
         """
-        sums = func.sum(_within(ALLOCATED, start, end)), func.sum(_within(REFUNDED, start, end))
-        keys = [Bucket.account, Bucket.resource, *_extra(by)]
-        query = select(*keys, *sums).where(Bucket.cluster == cluster, _hours(Bucket.hour, start, end))
-        if account is not None:
-            query = query.where(Bucket.account == account)
-        if user is not None:
-            query = query.where(Bucket.user == user)
         async with self._database.read() as tx:
-            rows = [tuple(row) for row in await tx.execute(query.group_by(*keys).order_by(*keys))]
-        return _folded(rows, by)
+            return await usage_of(tx, cluster, account=account, start=start, end=end, by=by, user=user)
 
     async def totals(self, cluster: str) -> dict[str, dict[str, int]]:
         """account -> resource -> unit-seconds allocated, refunds included: what an independent sum over the jobs must give."""
@@ -78,6 +71,28 @@ class Sums:
         query = query if cluster is None else query.where(Rebuild.cluster == cluster)
         async with self._database.read() as tx:
             return (await tx.execute(query.limit(1))).first() is not None
+
+
+async def usage_of(
+    tx: AsyncConnection,
+    cluster: str,
+    *,
+    account: str | None = None,
+    start: int | None = None,
+    end: int | None = None,
+    by: By = "account",
+    user: str | None = None,
+) -> list[UsageTotal]:
+    """`Sums.usage` inside the caller's transaction."""
+    sums = func.sum(_within(ALLOCATED, start, end)), func.sum(_within(REFUNDED, start, end))
+    keys = [Bucket.account, Bucket.resource, *_extra(by)]
+    query = select(*keys, *sums).where(Bucket.cluster == cluster, _hours(Bucket.hour, start, end))
+    if account is not None:
+        query = query.where(Bucket.account == account)
+    if user is not None:
+        query = query.where(Bucket.user == user)
+    rows = [tuple(row) for row in await tx.execute(query.group_by(*keys).order_by(*keys))]
+    return _folded(rows, by)
 
 
 def _hours(hour: Column, start: int | None, end: int | None) -> ColumnElement[bool]:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from bursar_domain.entries import Entry
 from bursar_domain.terms import Terms, Window
 from bursar_domain.units import QUARTER
 
@@ -26,6 +27,16 @@ class Correction(NamedTuple):
     quarter: int
     amount: int
     at: int
+
+
+def corrections_in(entry: Entry) -> Iterable[Correction]:
+    """What a Correction's entry changes of each quarter and resource, over all users."""
+    sums: dict[tuple[str, int], int] = {}
+    for row in entry.rows:
+        for index, (used, back) in enumerate(zip(row.allocated, row.refunded, strict=True)):
+            at = row.resource, row.hour + index * QUARTER
+            sums[at] = sums.get(at, 0) + used - back
+    return (Correction(name, quarter, amount, entry.at) for (name, quarter), amount in sums.items() if amount)
 
 
 @dataclass(slots=True)

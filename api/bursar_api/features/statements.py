@@ -3,31 +3,30 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from bursar_api import statement, visibility
+from bursar_api import printed, statement, visibility
 from bursar_api.balance import instant
 from bursar_api.features.balances import check_cluster
 from bursar_api.features.common import Filter, State
 from bursar_api.features.usage import Form
 from bursar_api.identity import Caller
 from bursar_api.periods import AskedSpan, Span
+from bursar_api.printed import By, Used
 from bursar_api.sheets import sheet
-from bursar_api.state import Gateway
 from bursar_api.statement import Line, Period
-from bursar_domain.terms import BY_HAND
 from bursar_domain.units import QUARTER, hours_left, hours_used
 from bursar_ledger.accounts import AccountReading
+from bursar_ledger.statements import StatementReading
 
 router = APIRouter(tags=["usage"])
 Obj = dict[str, Any]
-By = Literal["user", "allocation", "month"]
-USE: Final = ("allocated", "refundedAutomatically", "charged")
-ACCOUNT: Final = ("corrections", "unfunded")
+USE: Final = ("allocated", "refundedAutomatically", "charged", "corrections")
+ACCOUNT: Final = ("kept", "unfunded")
 BALANCE: Final = (
     *("opening", "granted", "carried", "adjusted", "transferred", "refunded"),
     *("booked", "expired", "debt", "closing"),
@@ -49,7 +48,9 @@ async def statements(
     owner = await visibility.project(gateway, caller, project)
     await check_cluster(gateway, caller, cluster)
     names = sorted(c["metadata"]["name"] for c in gateway.caches.clusters.items() if cluster in (None, c["metadata"]["name"]))
-    parts = [await _cluster(gateway, name, owner, span, by) for name in names]
+    account = visibility.account_of(owner)
+    readings = await gateway.ledger.statement_readings(names, account, *span, printed.STORED[by])
+    parts = [_part(reading, account, span, by, int(time.time())) for reading in readings]
     found = [part for part in parts if part["totals"]]
     if form == "csv":
         return sheet(columns(by), _rows(project, found, by), f"statement-{project}")
@@ -72,29 +73,19 @@ def _rows(project: str, parts: Iterable[Obj], by: By) -> Iterable[Obj]:
             yield {"cluster": part["cluster"], "project": project, **row}
 
 
-async def _cluster(gateway: Gateway, cluster: str, owner: Obj, span: Span, by: By) -> Obj:
-    """Gather, then decide: the account on one cluster."""
-    account = visibility.account_of(owner)
-    edges = [at for at in span if at is not None]
-    reading = await gateway.ledger.account_reading(cluster, account, edges)
-    made = await gateway.ledger.entries(cluster, account, kinds=BY_HAND)
-    used = {name: _use(row) for name, row in (await _sums(gateway, cluster, account, span, None)).items()}
-    lines = statement.lines(reading, [item.entry for item in made], _period(span, reading, int(time.time())))
-    totals = statement.totals(lines)
-    grouped = (
-        _by_allocation(reading, lines)
-        if by == "allocation"
-        else [
-            _shown(name, _use(row)) | {by: label}
-            for (name, label), row in (await _sums(gateway, cluster, account, span, by)).items()
-        ]
-    )
+def _part(reading: StatementReading, account: str, span: Span, by: By, wall: int) -> Obj:
+    """The account on one cluster."""
+    known = reading.account
+    used = printed.used(reading, span, by)
+    lines = statement.lines(known, reading.made, _period(span, known, wall))
+    sums, balances = printed.totals(used), statement.totals(lines)
     return {
-        "cluster": cluster,
+        "cluster": reading.cluster,
         "account": account,
-        "asOf": _edge(reading.watermark),
-        "totals": [_total(name, totals.get(name, Line()), used.get(name, {})) for name in sorted({*totals, *used})],
-        "lines": grouped,
+        "asOf": _edge(known.watermark),
+        "final": printed.is_final(reading, span.end),
+        "totals": [_total(name, balances.get(name, Line()), sums.get(name, Used())) for name in sorted({*balances, *sums})],
+        "lines": _by_allocation(known, lines) if by == "allocation" else _by_label(used, by),
     }
 
 
@@ -104,24 +95,19 @@ def _period(span: Span, reading: AccountReading, wall: int) -> Period:
     return Period(span.start, now if span.end is None else min(span.end, now))
 
 
-async def _sums(gateway: Gateway, cluster: str, account: str, span: Span, by: By | None) -> dict[Any, Mapping[str, Any]]:
-    """Use by resource, or by resource and label."""
-    kind: Literal["account", "user", "month"] = (
-        "account" if by in (None, "allocation") else "month" if by == "month" else "user"
-    )
-    rows = await gateway.ledger.usage(cluster, account=account, start=span.start, end=span.end, by=kind)
-    return {row["resource"] if by is None else (row["resource"], row[kind]): row for row in rows}
+def _use(used: Used) -> dict[str, int]:
+    figures = (used.allocated, used.refunded, used.charged, used.corrections)
+    return dict(zip(USE, figures, strict=True))
 
 
-def _use(row: Mapping[str, Any]) -> dict[str, int]:
-    return {"allocated": row["allocated"], "refundedAutomatically": row["refunded"], "charged": row["charged"]}
+def _total(resource: str, line: Line, used: Used) -> Obj:
+    """Use beside the balance; ``kept``: what corrections took off that stays with allocations that were over."""
+    kept = line.booked + line.unfunded - used.charged - used.corrections
+    return _shown(resource, asdict(line) | _use(used) | {"kept": kept})
 
 
-def _total(resource: str, line: Line, use: Mapping[str, int]) -> Obj:
-    """Use beside the balance; what they differ by are corrections of closed hours."""
-    charged = use.get("charged", 0)
-    more = {name: use.get(name, 0) for name in USE} | {"corrections": line.booked + line.unfunded - charged}
-    return _shown(resource, asdict(line) | more)
+def _by_label(found: Mapping[printed.Key, Used], by: By) -> list[Obj]:
+    return [_shown(resource, _use(used)) | {by: label} for (resource, label), used in found.items()]
 
 
 def _by_allocation(reading: AccountReading, lines: Mapping[statement.Key, Line]) -> list[Obj]:

@@ -20,9 +20,10 @@ class By(StrEnum):
 
 
 BALANCE = ("opening", "granted", "carried", "adjusted", "transferred", "refunded")
-USE = ("charged", "corrections", "unfunded", "expired", "debt", "closing")
+USE = ("charged", "corrections", "kept", "unfunded", "expired", "debt", "closing")
 OWN = ("booked", "expired", "debt", "closing")
-MOVED = ("allocated", "refundedAutomatically", "charged")
+MOVED = ("allocated", "refundedAutomatically", "charged", "corrections")
+NOT_FINAL = "Not final on {}: an hour closes 48 hours after its end. What is found out later is a correction of that time."
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
         """A project's books: what it had, what came and went, what it has; then a line per user, allocation or month.
 
         Hours; what there is is rounded down, what was used is rounded up. With -o json or csv in unit-seconds, which add up.
+        Use is what was booked when its hours closed; corrections stand in the time in which they were posted.
         """
 
         async def work(client: BursarClient) -> Obj:
@@ -56,6 +58,9 @@ def register(app: typer.Typer) -> None:
         if any(part["lines"] for part in found["items"]):
             typer.echo()
             show(rows(found, "lines"), screen(by, (*BALANCE, *OWN) if by is By.ALLOCATION else MOVED), output)
+        open_still = [item["cluster"] for item in found["items"] if not item["final"]]
+        if found["end"] is not None and open_still:
+            typer.echo(f"\n{NOT_FINAL.format(', '.join(open_still))}")
 
 
 def rows(found: Obj, part: str, *, with_totals: bool = False) -> list[Obj]:

@@ -31,14 +31,15 @@ ENTRY: Obj = {
 }
 FIGURES = (
     *("opening", "granted", "carried", "adjusted", "transferred", "refunded", "booked", "unfunded", "expired", "debt"),
-    *("closing", "charged", "corrections", "allocated", "refundedAutomatically"),
+    *("closing", "charged", "corrections", "kept", "allocated", "refundedAutomatically"),
 )
 TOTAL: Obj = {"resource": "cpu", **{f"{n}{u}": 36 * (u == "Hours") for n in FIGURES for u in ("Hours", "Seconds")}}
 ANSWERS: dict[str, Obj] = {
     "/api/v1/entries": {"items": [ENTRY]},
     "/api/v1/statements": {
         "project": "p",
-        "items": [{"cluster": "alpha", "totals": [TOTAL], "lines": [TOTAL | {"user": "alice"}]}],
+        "end": "2026-04-01T00:00:00Z",
+        "items": [{"cluster": "alpha", "final": False, "totals": [TOTAL], "lines": [TOTAL | {"user": "alice"}]}],
     },
     "/api/v1/allocations/p/main/gates/review": {"project": "p", "name": "main", "spec": {"openedGates": ["review"]}},
     "/api/v1/audit/entries/verify": {"rows": 9, "hash": "f" * 64, "problems": [{"number": 4, "what": "it was edited"}]},
@@ -115,6 +116,7 @@ def test_statement(asked: list[Obj], form: str, by: str) -> None:
     done = bursar("statement", "p", "--from", "2026-03-01", "--to", "2026-04-01", "--by", by, "-o", form)
     assert done.exit_code == 0, done.output
     assert "alice" in done.output
+    assert ("Not final on alpha" in done.output) == (form == "table")
     assert asked[0]["query"] == f"project=p&start=2026-03-01&end=2026-04-01&by={by}"
 
 

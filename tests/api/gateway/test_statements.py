@@ -113,6 +113,45 @@ async def test_csv(running: GatewayStack, names: tuple[str, str]) -> None:
     assert {row["user"]: row["chargedSeconds"] for row in rest} == {"alice": str(28 * HOUR), "bob": str(22 * HOUR)}
 
 
+async def test_a_late_correction_leaves_a_printed_statement_as_it_was(running: GatewayStack, names: tuple[str, str]) -> None:
+    """Bob's ten hours of February were thirteen, Carol's four were not known: found out in March, when February is closed."""
+    cluster, project = names
+    [before] = await running.items("statements", "alice", project=project, month="2026-02")
+    assert before["final"]
+    march = await total(running, project, month="2026-03")
+    late = used(project, START, {"alice": 20, "bob": 13, "carol": 4}, version=(1, 2))
+    await report(running.ledger, cluster, [late], NOW + 2 * HOUR)
+    [after] = await running.items("statements", "alice", project=project, month="2026-02")
+    assert after == before | {"asOf": after["asOf"]}
+    [found] = await running.items("statements", "alice", project=project, month="2026-03")
+    assert not found["final"]
+    assert await total(running, project, month="2026-03") == march | {"corrections": 7, "booked": 27, "closing": 88}
+    assert {row["user"]: row["correctionsHours"] for row in found["lines"]} == {"alice": 0, "bob": 3, "carol": 4}
+
+
+@pytest.mark.parametrize("by", ["user", "month", "allocation"])
+async def test_months_with_corrections_add_up_to_all_of_it(running: GatewayStack, names: tuple[str, str], by: str) -> None:
+    cluster, project = names
+    await report(running.ledger, cluster, [used(project, START, {"bob": 3, "carol": 4}, version=(1, 2))], NOW + 2 * HOUR)
+    months = [await total(running, project, month=month, by=by) for month in ("2026-02", "2026-03")]
+    whole = await total(running, project, by=by)
+    assert (whole["charged"], whole["corrections"]) == (50, -23)
+    for figure in ("allocated", "charged", "corrections", "kept", "booked", "unfunded"):
+        assert sum(month.get(figure, 0) for month in months) == whole.get(figure, 0), figure
+    stored = await running.ledger.totals(cluster)
+    assert stored[project]["cpu"] == 27 * HOUR
+
+
+async def test_what_a_correction_takes_off_stays_with_an_allocation_that_is_over(
+    running: GatewayStack, names: tuple[str, str]
+) -> None:
+    cluster, project = names
+    await report(running.ledger, cluster, [], END + 2 * HOUR)
+    await report(running.ledger, cluster, [used(project, START, {"alice": 10, "bob": 10}, version=(1, 2))], END + 3 * HOUR)
+    april = await total(running, project, month="2026-04")
+    assert april == {"opening": 95, "expired": 95, "corrections": -10, "kept": 10}
+
+
 @pytest.mark.parametrize(("user", "status"), [("bob", 404), ("erin", 200), ("frank", 200)])
 async def test_who_sees_it(running: GatewayStack, names: tuple[str, str], user: str, status: int) -> None:
     assert (await running.get("statements", user, project=names[1])).status_code == status
