@@ -38,9 +38,9 @@ class Database:
         self._closed = False
 
     @classmethod
-    def open(cls, url: str) -> "Database":
+    def open(cls, url: str, *, read_only: bool = False) -> "Database":
         """Open ``sqlite:///path``, whose folder must exist, or ``postgresql://user:password@host/database``."""
-        return cls(*engines.open_engines(url))
+        return cls(*(engines.open_to_read(url) if read_only else engines.open_engines(url)))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -74,6 +74,8 @@ class Database:
         except (DataError, psycopg.DataError) as error:
             raise BadReport(f"the ledger's database can't hold this ({_first_line(error)}); nothing was stored") from error
         except DatabaseError as error:
+            if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise LedgerError(f"the account in the ledger's URL may not do this: {_first_line(error)}; grant it") from error
             if type(error) is not DatabaseError:
                 raise
             raise LedgerError(

@@ -1,8 +1,10 @@
 """Engines: how a SQLite file and a PostgreSQL server are opened so that both keep the same promises."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import quote
 
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Connection, ExceptionContext, make_url
@@ -35,7 +37,32 @@ def open_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
     return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
 
 
-def parse(url: str) -> URL:
+def open_to_read(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+    """The same for a ledger that is there and is not written: an account or a file that can only be read will do."""
+    parsed = parse(url, must_exist=True)
+    if parsed.get_backend_name() != "sqlite":
+        reader, _ = _postgresql(parsed)
+        return reader, reader
+    engine = create_async_engine(_reading(parsed), connect_args={"isolation_level": None})
+    event.listen(engine.sync_engine, "handle_error", _keep)
+    event.listen(engine.sync_engine, "begin", _begin)
+    reader = engine.execution_options(**{_BEGIN: "BEGIN"})
+    return reader, reader
+
+
+def _reading(url: URL) -> URL:
+    """A file opened for reading.
+
+    Where there are none of SQLite's side files and we can make none, it is read as it lies there, without a lock: who could
+    write it would have left them.
+    """
+    path = Path(str(url.database)).absolute()
+    lies_there = not os.access(path.parent, os.W_OK, effective_ids=True) and not Path(f"{path}-wal").exists()
+    query = {"mode": "ro", "uri": "true", **({"immutable": "1"} if lies_there else {})}
+    return url.set(database=f"file:{quote(str(path))}", query=query)
+
+
+def parse(url: str, *, must_exist: bool = False) -> URL:
     """The URL with its asynchronous driver."""
     try:
         parsed = make_url(url)
@@ -48,13 +75,19 @@ def parse(url: str) -> URL:
         raise LedgerError(
             f"ledger URL {parsed.render_as_string()!r}: use a file or a server that every part can open, {EXAMPLES}"
         )
-    return _file(parsed, parsed.database)
+    return _existing(parsed, parsed.database) if must_exist else _file(parsed, parsed.database)
 
 
 def _server(parsed: URL) -> URL:
     if not parsed.database:
         raise LedgerError(f"ledger URL {parsed.render_as_string()!r} names no database; write {EXAMPLES}")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _existing(parsed: URL, path: str) -> URL:
+    if not Path(path).is_file():
+        raise LedgerError(f"there is no file {Path(path).absolute()}; give the ledger's own URL")
+    return parsed.set(drivername="sqlite+aiosqlite")
 
 
 def _file(parsed: URL, path: str) -> URL:

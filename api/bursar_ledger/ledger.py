@@ -53,6 +53,21 @@ class Ledger(
             raise
         return ledger
 
+    @classmethod
+    async def read_only(cls, url: str) -> "Ledger":
+        """Open a ledger that is there for reading alone: nothing is written, no rights to write are needed, no schema changes.
+
+        LedgerError where its schema is older or newer than this version's.
+        """
+        ledger = cls(Database.open(url, read_only=True))
+        try:
+            async with ledger._database.read() as tx:
+                await tx.run_sync(schema.check)
+        except BaseException:
+            await ledger.close()
+            raise
+        return ledger
+
     async def migrate(self) -> None:
         """Bring the schema up to date; processes that do so at once wait for each other."""
         async with self._database.write() as tx:
