@@ -25,7 +25,7 @@ from bursar_crds.common import (
 )
 from bursar_crds.instants import Instant
 from bursar_crds.policies import CarryOver, Debt, GateName, Grace, Recurrence, Requester, Threshold, Tranche
-from bursar_crds.rules import Atomic, Fixed, ListMap, ListSet, rule
+from bursar_crds.rules import Atomic, Fixed, ListMap, ListSet, change, rule
 
 StatusPercent = Annotated[int, Field(strict=True, ge=0, le=MAX_SAFE), WHOLE]
 
@@ -60,7 +60,11 @@ class AllocationSpec(Model):
         Field(min_length=1, max_length=MAX_RESOURCES, description="Hours of each resource."),
         ListMap(),
     ]
-    recurrence: Annotated[Recurrence, Field(description="Windows that share the hours out. Absent: one window.")] | None = None
+    recurrence: Annotated[
+        Recurrence | None,
+        Fixed("windows stay as they were cut; leave recurrence as it is, and make another allocation for other windows"),
+        Field(description="Windows that share the hours out. Never changes. Absent: one window."),
+    ] = None
     carry_over: Annotated[CarryOver, Field(description="What a window leaves to the next one.")] | None = None
     concurrency: Annotated[
         tuple[ResourceCount, ...],
@@ -116,6 +120,57 @@ class AllocationSpec(Model):
     def tranches_are_whole(self) -> bool:
         """Twin of the CEL rule."""
         return self.tranches is None or sum(item.percent for item in self.tranches) == 100
+
+    # What was charged rests on the following; none of it may move under charges that are booked.
+
+    @change(
+        "self.period.start == oldSelf.period.start",
+        "an allocation begins when it was said to; leave the start as it is, or make another allocation",
+        at="period.start",
+    )
+    def start_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return self.period.start == old.period.start
+
+    @change(
+        "!has(self.recurrence) || self.period.end == oldSelf.period.end",
+        "a period with recurrence ends when it was said to; renew it with a new allocation from that end on",
+        at="period.end",
+    )
+    def last_window_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return self.recurrence is None or self.period.end == old.period.end
+
+    @change(
+        "oldSelf.resources.all(o, self.resources.exists(n, n.name == o.name))",
+        "a resource stays listed, for what was used of it is booked here; lower its hours instead",
+        at="resources",
+    )
+    def resources_stay(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return {item.name for item in old.resources} <= {item.name for item in self.resources}
+
+    @change(
+        "self.?grace.?overusePercent.orValue(0) == oldSelf.?grace.?overusePercent.orValue(0)",
+        "tolerated over-use never changes; adjust the hours with `bursar entries adjust`, or make another allocation",
+        at="grace.overusePercent",
+    )
+    def overuse_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return _overuse(self) == _overuse(old)
+
+    @change(
+        "(has(self.debt) && self.debt == 'Absorb') == (has(oldSelf.debt) && oldSelf.debt == 'Absorb')",
+        "what becomes of over-use never changes; adjust the hours with `bursar entries adjust`, or make another allocation",
+        at="debt",
+    )
+    def debt_stays(self, old: "AllocationSpec") -> bool:
+        """Twin of the CEL rule."""
+        return self.debt == old.debt
+
+
+def _overuse(spec: AllocationSpec) -> int:
+    return spec.grace.overuse_percent if spec.grace is not None else 0
 
 
 class Window(StatusModel):

@@ -41,7 +41,7 @@ class Model(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         from_attributes=True,
-        ignored_types=(Rule,),
+        ignored_types=(Rule, Transition),
     )
 
     _rules: ClassVar[tuple[Rule[Any], ...]] = ()
@@ -51,13 +51,14 @@ class Model(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         """Collect the rules declared in the class, in the order they stand there."""
         cls._rules = (*cls._rules, *(item for item in vars(cls).values() if isinstance(item, Rule)))
-        cls._transitions = tuple(
+        fixed = (
             item
             for attribute, field in cls.model_fields.items()
             for mark in field.metadata
             if isinstance(mark, Fixed)
             for item in mark.transitions(attribute, field.alias or attribute, optional=not field.is_required())
         )
+        cls._transitions = (*fixed, *(item for item in vars(cls).values() if isinstance(item, Transition)))
 
     @classmethod
     def rules(cls) -> tuple[Rule[Any], ...]:

@@ -28,6 +28,10 @@ class Reason(StrEnum):
     DUPLICATE = "Duplicate", "An entry of a list stands twice; keep one."
     RULE_BROKEN = "RuleBroken", "The fields do not fit each other; the message says how."
     IMMUTABLE = "Immutable", "The field never changes after the object is made; make another object."
+    CHARGES_WOULD_MOVE = (
+        "ChargesWouldMove",
+        "The change would move hours that are charged already to another allocation; the message says what to do instead.",
+    )
     NOT_YET_SUPPORTED = (
         "NotYetSupported",
         "The field is part of the schema, but what it asks for is not built yet; leave it out.",

@@ -1,7 +1,8 @@
 """Rules that the API server checks as CEL and Python checks as its twin, each declared beside the fields it binds.
 
-`@rule` turns a method of a model into a rule of its object; `FieldRule`, `Fixed`, `ListMap`, `ListSet` and `Atomic` are
-metadata for `Annotated`. The generator reads the CEL text from the same place that validation reads the twin.
+`@rule` turns a method of a model into a rule of its object, `@change` into one over its new and old state; `FieldRule`,
+`Fixed`, `ListMap`, `ListSet` and `Atomic` are metadata for `Annotated`. The generator reads the CEL text from the same place
+that validation reads the twin.
 An object that the API server has stored already is read with `context={"stored": True}`: its rules were checked then.
 """
 
@@ -99,6 +100,11 @@ def _entry(cel: str, message: str, at: str) -> JsonSchemaValue:
 def rule(cel: str, message: str, *, at: str = "") -> Callable[[Callable[[M], bool]], Rule[M]]:
     """Declare the decorated method as the Python twin of `cel`."""
     return lambda twin: Rule(cel, message, twin, at)
+
+
+def change(cel: str, message: str, *, at: str = "") -> Callable[[Callable[[M, M], bool]], Transition[M]]:
+    """Declare the decorated method, called with the old state, as the Python twin of `cel` over `self` and `oldSelf`."""
+    return lambda twin: Transition(cel, message, twin, at)
 
 
 def broken(failures: Sequence[Rule[Any]]) -> PydanticCustomError:

@@ -186,7 +186,19 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "account": (None, "one", "two"),
     "namespace": (None, "one", "two"),
     "user": ("alice", "bob"),
+    "recurrence": (None, {"every": "Month"}, {"every": "Month", "timeZone": "Europe/London"}, {"every": "Year"}),
 }
+
+ENDS = st.sampled_from(["2027-01-01T00:00:00Z", "2027-01-01T01:00:00+01:00", "2028-01-01T00:00:00Z"])
+STARTS = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-01T00:15:00Z"])
+GRACES = st.sampled_from([{}, {"overusePercent": 0}, {"overusePercent": 5}, {"afterEndDays": 5}])
+LIVES = merged(
+    st.fixed_dictionaries({"period": st.fixed_dictionaries({"start": STARTS, "end": ENDS}), "resources": hours()}),
+    optional(st.just({"every": "Year"}), "recurrence"),
+    optional(GRACES, "grace"),
+    optional(st.sampled_from(["Absorb", "CarryDebt"]), "debt"),
+    optional(st.integers(0, 3).map(lambda percent: {"percent": percent}), "carryOver"),
+)
 
 
 def spec_model(kind: str) -> type[Model]:
@@ -293,6 +305,28 @@ async def test_what_never_changes_agrees_with_its_twin(api: Api, namespaces: Non
                 [] if after == before else [(f"spec.{field}", Reason.IMMUTABLE)]
             )
             assert all(ours[0].message in line for line in refusals(answer))
+
+
+async def test_changes_of_an_allocation_agree_with_their_twins(api: Api, namespaces: None) -> None:
+    """Close neighbours of stored allocations: what was charged rests on much of the spec, so that much of it stays."""
+    own = [item for item in spec_model("Allocation").transitions() if not item.inner]
+    transitions = {item.message for item in own if item.at not in ("poolRef", "requestedBy")}
+    seen: set[str] = set()
+    for index, document in enumerate(item for item in drawn(alone("Allocation", LIVES), 60) if not validate(item)):
+        document["metadata"]["name"] = f"change-{index}"
+        created = await api.create(document)
+        assert created.status_code == 201, created.text
+        stored = created.json()
+        others = [item for item in drawn(alone("Allocation", LIVES), 200)[index::15] if not validate(item)]
+        changed = [{**stored, "spec": {**item["spec"], "clusterRef": stored["spec"]["clusterRef"]}} for item in others]
+        answers = await judged(changed, lambda item: api.replace(item, dry_run=True))
+        await api.delete(document)
+        for new, answer in zip(changed, answers, strict=True):
+            theirs, ours = refusals(answer), [item.message for item in validate(new, stored)]
+            assert rules_named(theirs, set(ours)) == set(ours), (stored["spec"], new["spec"], theirs, ours)
+            assert bool(theirs) == bool(ours), (stored["spec"], new["spec"], theirs, ours)
+            seen |= rules_named(theirs, transitions)
+    assert seen >= transitions
 
 
 def with_value(kind: str, field: str, value: Any, name: str) -> Document:

@@ -132,3 +132,14 @@ def test_until_it_is_booked_the_next_window_runs_without_and_then_has_it() -> No
     assert books.current("A", LONG + CLOSED - 1)["cpu"].left == 100 * HOUR
     assert books.current("A", LONG + CLOSED)["cpu"].left == 120 * HOUR
     assert books.window("A", 0)["cpu"].left == 40 * HOUR
+
+
+def test_another_carry_over_moves_no_window_that_is_closed() -> None:
+    """Its entries are stored; the next close goes by what is said then."""
+    terms = two()
+    first = closings(subject(50), terms, used(terms, 20), LONG + CLOSED, ())
+    known = {item.key for item in first}
+    assert told(first) == [("CarryOver", LONG, {"cpu": 40}), ("Expiry", 0, {"cpu": 40})]
+    assert closings(subject(100, 5), terms, used(terms, 20), LONG + CLOSED, known) == []
+    second = closings(subject(100, 5), terms, used(terms, 20, 90), 2 * LONG + CLOSED, known)
+    assert told(second) == [("CarryOver", 2 * LONG, {"cpu": 5}), ("Expiry", LONG, {"cpu": 5})]

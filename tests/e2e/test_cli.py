@@ -115,6 +115,17 @@ async def test_apply_with_ones_own_rights(people: Site, granted: tuple[str, str]
     await people.until_allocation(mine, extra, "Granted")
 
 
+async def test_apply_says_what_to_do_instead_of_moving_charges(people: Site, granted: tuple[str, str]) -> None:
+    cluster, mine = granted
+    [stored] = [
+        item for item in parsed(await people.bursar("get", "allocations", "-o", "json"), "json") if item["project"] == mine
+    ]
+    document = make.allocation(mine, "main", stored["spec"]["poolRef"]["name"], 120, cluster, recurrence={"every": "Month"})
+    ran = await people.bursar("apply", "-f", "-", "--as", "dana", stdin=yaml.safe_dump(document))
+    assert ran.code == REFUSED
+    assert "make another allocation for other windows" in ran.err
+
+
 async def test_apply_as_a_member_is_refused_and_says_why(people: Site, granted: tuple[str, str]) -> None:
     cluster, mine = granted
     document = make.allocation(mine, fresh("self"), "any", 10, cluster)

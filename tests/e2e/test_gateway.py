@@ -84,6 +84,21 @@ async def test_a_write_carries_the_person_who_made_it(site: str, as_user: AsUser
         assert not any(a["name"] == "by-dana" for a in await dana.listing("allocations"))
 
 
+async def test_what_charges_rest_on_is_not_changed(site: str, as_user: AsUser) -> None:
+    spec = make.allocation("optics", "monthly", "toy-dept", 5, "toy", recurrence={"every": "Month"})["spec"]
+    path = "/api/v1/allocations/optics/monthly"
+    async with as_user("dana") as dana:
+        await dana.request("POST", "/api/v1/allocations", body={"project": "optics", "name": "monthly", "spec": spec})
+        for changed, words in (
+            ({**spec, "recurrence": {"every": "Year"}}, "make another allocation for other windows"),
+            ({**spec, "period": {**spec["period"], "end": "2030-01-01T00:00:00Z"}}, "renew it with a new allocation"),
+        ):
+            with pytest.raises(ApiError, match=words) as refusal:
+                await dana.request("PUT", path, body={"spec": changed})
+            assert refusal.value.status == 422
+        await dana.request("DELETE", path)
+
+
 async def granted(admin: Kubectl, name: str, hours: int) -> None:
     for _ in range(100):
         [stored] = await admin.get("allocations.bursar.dev", name, "-n", "project-optics")

@@ -62,6 +62,22 @@ def opened(grant: Grant, *gates: str) -> Grant:
             [(DAY, 50), (90 * DAY, 100)],
             id="a date moved",
         ),
+        pytest.param(
+            replace(GRANT, shares=HALVES),
+            replace(GRANT, shares=(Share(50, at=0), Share(50, at=250 * DAY))),
+            200 * DAY,
+            True,
+            [(200 * DAY, 50), (250 * DAY, 100)],
+            id="a date that passed is moved on: from now, not from then",
+        ),
+        pytest.param(
+            replace(GRANT, shares=HALVES),
+            replace(GRANT, shares=(Share(50, at=0), Share(50, at=90 * DAY))),
+            100 * DAY,
+            True,
+            [(100 * DAY, 100)],
+            id="a date is moved before now: from now",
+        ),
         pytest.param(replace(GRANT, shares=HALVES), GRANT, DAY, True, [(DAY, 100)], id="tranches taken out"),
         pytest.param(
             replace(GRANT, shares=HALVES),

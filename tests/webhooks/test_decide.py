@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ class Table:
     project_list: tuple[Project, ...] = ()
     pool_list: tuple[QuotaPool, ...] = ()
     allocation_list: tuple[AllocationFacts, ...] = ()
+    time: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
 
     def cluster(self, name: str) -> Cluster | None:
         return next((item for item in self.cluster_list if item.name == name), None)
@@ -58,6 +63,9 @@ class Table:
 
     def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
         return [item for item in self.allocation_list if item.cluster == name]
+
+    def allocations_of_account(self, cluster: str, namespace: str) -> Iterable[AllocationFacts]:
+        return [item for item in self.allocations_of_cluster(cluster) if item.namespace == namespace]
 
 
 def pool(name: str, parent: str | None = None, **spec: Any) -> Document:
@@ -123,3 +131,56 @@ def test_a_child_larger_than_its_lowered_parent_is_a_warning() -> None:
     verdict = decide(review(pool("root", resources=hours(cpu=50)), pool("root")), facts)
     assert verdict.allowed
     assert verdict.warnings == ("pool leaf below pool root holds 100 cpu hours, more than the 50 here",)
+
+
+def ending(end: str, **spec: Any) -> Document:
+    """An allocation of January on that ends then."""
+    made = fitting_allocation("mine", period={"start": YEAR["start"], "end": end}, **spec)
+    made["metadata"]["uid"] = "m"
+    return made
+
+
+def beside(end: datetime, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), **more: Any) -> AllocationFacts:
+    """Another one of the same project."""
+    facts: dict[str, Any] = {"uid": "o", "resources": ("cpu",)} | more
+    return AllocationFacts(NAMESPACE, "other", "alpha", "root", start, end, **facts)
+
+
+JUNE, MAY, AUGUST = (datetime(2026, month, 1, tzinfo=UTC) for month in (6, 5, 8))
+STAYS = "stay on this side of it, or make another allocation"
+CHARGED = "what is charged until now (2026-03-01T00:00:00Z) stays charged"
+ENDS: list[tuple[str, str, tuple[AllocationFacts, ...], str]] = [
+    ("2026-07-01T00:00:00Z", "2026-09-01T00:00:00Z", (), ""),
+    ("2026-07-01T00:00:00Z", "2026-03-01T00:00:00Z", (), ""),
+    ("2026-07-01T00:00:00Z", "2026-02-28T23:45:00Z", (), CHARGED),
+    ("2026-02-01T00:00:00Z", "2026-09-01T00:00:00Z", (), "ended at 2026-02-01T00:00:00Z and its books with it; renew it"),
+    ("2026-07-01T00:00:00Z", "2026-09-01T00:00:00Z", (beside(AUGUST),), STAYS),
+    ("2026-07-01T00:00:00Z", "2026-05-15T00:00:00Z", (beside(JUNE),), STAYS),
+    ("2026-07-01T00:00:00Z", "2026-06-02T00:00:00Z", (beside(JUNE),), ""),
+    ("2026-07-01T00:00:00Z", "2026-05-15T00:00:00Z", (beside(MAY, grace_days=20),), STAYS),
+    ("2026-07-01T00:00:00Z", "2026-09-01T00:00:00Z", (beside(AUGUST, resources=("gpu",)),), ""),
+    ("2026-07-01T00:00:00Z", "2026-09-01T00:00:00Z", (beside(AUGUST, start=MAY),), ""),
+    ("2026-07-01T00:00:00Z", "2026-08-01T00:00:00Z", (beside(AUGUST),), ""),
+    ("2026-07-01T00:00:00Z", "2026-08-01T00:00:00Z", (beside(AUGUST, uid="a"),), STAYS),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "others", "words"), ENDS)
+def test_an_end_is_moved_only_where_no_charge_moves(
+    before: str, after: str, others: tuple[AllocationFacts, ...], words: str
+) -> None:
+    verdict = decide(review(ending(after), ending(before)), Table((ALPHA,), (QCD,), (), others))
+    found = [(item.field, item.reason) for item in verdict.violations if item.reason == "ChargesWouldMove"]
+    assert found == ([("spec.period.end", "ChargesWouldMove")] if words else [])
+    assert words in verdict.line
+
+
+def test_grace_after_the_end_is_part_of_it() -> None:
+    june = "2026-06-01T00:00:00Z"
+    facts = Table((ALPHA,), (QCD,), (), (beside(AUGUST),))
+    longer = decide(review(ending(june, grace={"afterEndDays": 70}), ending(june)), facts)
+    assert [(item.field, item.reason) for item in longer.violations if item.reason == "ChargesWouldMove"] == [
+        ("spec.grace.afterEndDays", "ChargesWouldMove")
+    ]
+    shorter = decide(review(ending(june, grace={"afterEndDays": 5}), ending(june, grace={"afterEndDays": 9})), facts)
+    assert "ChargesWouldMove" not in {item.reason for item in shorter.violations}

@@ -195,7 +195,7 @@ async def test_decides_nothing_from_a_copy_that_may_be_old(plane: ControlPlane, 
     document["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
     (tmp_path / "relayed").write_text(yaml.safe_dump(document))
     kube = await Kube.connect(str(tmp_path / "relayed"))
-    view = View(kube, stale_seconds=3)
+    view = View(kube, stale_seconds=3, now=lambda: datetime.now(UTC))
     try:
         await view.start()
         await eventually(lambda: view.problem() is None, "it has a copy of everything")

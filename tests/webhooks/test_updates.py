@@ -1,11 +1,12 @@
 """Changes: only what gets worse is refused, what the pools hold already counts, what is on its way out goes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from bursar_kube.client import Kube, Obj
-from bursar_kube.errors import Forbidden
+from bursar_kube.errors import Forbidden, Invalid
 from bursar_kube.resources import ALLOCATIONS, CLUSTERS, MEMBERSHIPS, QUOTAPOOLS, WEBHOOKCONFIGS
 from bursar_local.controlplane import ControlPlane
 from bursar_testing.manifests import resource
@@ -83,6 +84,65 @@ async def test_an_object_that_is_being_deleted_is_let_through(webhook: Webhook, 
     patch = {"spec": {"resources": hours(cpu=900_000)}}
     assert (await kube.merge_patch(ALLOCATIONS, name, patch, NAMESPACE))["metadata"]["deletionTimestamp"]
     await kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, NAMESPACE)
+
+
+async def test_what_charges_rest_on_stays(webhook: Webhook, kube: Kube) -> None:
+    """Each refusal says what to do instead, whoever asks."""
+    monthly = await kube.create(ALLOCATIONS, fitting_allocation(recurrence={"every": "Month"}, period=YEAR))
+    name = monthly["metadata"]["name"]
+    longer = {"start": YEAR["start"], "end": "2026-12-01T00:00:00Z"}
+    later = {"start": "2026-02-01T00:00:00Z", "end": YEAR["end"]}
+    changes: list[tuple[Obj, str]] = [
+        ({"recurrence": None}, "make another allocation for other windows"),
+        ({"recurrence": {"every": "Year"}}, "make another allocation for other windows"),
+        ({"period": longer}, "renew it with a new allocation from that end on"),
+        ({"period": later}, "leave the start as it is, or make another allocation"),
+        ({"debt": "Absorb"}, "adjust the hours with `bursar entries adjust`"),
+        ({"grace": {"overusePercent": 5}}, "adjust the hours with `bursar entries adjust`"),
+        ({"resources": hours(gpu=5)}, "lower its hours instead"),
+    ]
+    for spec, words in changes:
+        with pytest.raises(Invalid, match=words):
+            await kube.merge_patch(ALLOCATIONS, name, {"spec": spec}, NAMESPACE, dry_run=True)
+    await kube.merge_patch(ALLOCATIONS, name, {"spec": {"carryOver": {"percent": 5}}}, NAMESPACE, dry_run=True)
+    await remove(kube, name)
+
+
+async def test_an_end_moves_only_ahead_of_the_clock(webhook: Webhook, kube: Kube) -> None:
+    long = {"start": YEAR["start"], "end": "2120-01-01T00:00:00Z"}
+    spec = {"clusterRef": {"name": "alpha"}, "period": long, "resources": hours(cpu=9000)}
+    pool = (await kube.create(QUOTAPOOLS, resource("QuotaPool", fresh("long"), spec)))["metadata"]["name"]
+    made = [
+        await kube.create(ALLOCATIONS, fitting_allocation(poolRef={"name": pool}, period={**long, "end": end}))
+        for end in ("2110-01-01T00:00:00Z", "2115-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
+    ]
+    first, _, over = (item["metadata"]["name"] for item in made)
+    refused = [
+        (first, "2026-02-01T00:00:00Z", "choose a later end, or delete the allocation to end it at once"),
+        (over, "2110-01-01T00:00:00Z", "renew it with a new allocation"),
+        (first, "2116-01-01T00:00:00Z", "stay on this side of it, or make another allocation"),
+    ]
+    for name, end, words in refused:
+        await soon_refused(kube, name, {"period": {**long, "end": end}}, words)
+    ahead = {"spec": {"period": {**long, "end": "2112-01-01T00:00:00Z"}}}
+    await kube.merge_patch(ALLOCATIONS, first, ahead, NAMESPACE)
+    for item in made:
+        await remove(kube, item["metadata"]["name"])
+    await kube.delete(QUOTAPOOLS, pool)
+
+
+async def soon_refused(kube: Kube, name: str, spec: Obj, words: str) -> None:
+    """With these words, once the webhook's copy has come up."""
+    said: list[str] = []
+    for _ in range(300):
+        try:
+            await kube.merge_patch(ALLOCATIONS, name, {"spec": spec}, NAMESPACE, dry_run=True)
+        except Forbidden as error:
+            said = [cause.message for cause in error.causes if cause.reason == "ChargesWouldMove"]
+            if any(words in line for line in said):
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{spec} was never refused with {words!r}; last: {said}")
 
 
 async def test_a_pool_keeps_the_resources_that_are_granted(webhook: Webhook, kube: Kube) -> None:

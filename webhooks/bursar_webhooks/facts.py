@@ -22,10 +22,16 @@ class AllocationFacts:
     pool: str | None
     start: datetime
     end: datetime
+    uid: str = ""
+    grace_days: int = 0
+    resources: tuple[str, ...] = ()
 
 
 class Facts(Protocol):
     """The other objects, as of now. Every answer comes from memory."""
+
+    def now(self) -> datetime:
+        """The moment in which the question is asked."""
 
     def cluster(self, name: str) -> Cluster | None:
         """A Cluster by name."""
@@ -56,3 +62,6 @@ class Facts(Protocol):
 
     def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
         """The allocations on a cluster."""
+
+    def allocations_of_account(self, cluster: str, namespace: str) -> Iterable[AllocationFacts]:
+        """A project's allocations on a cluster."""

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 
 from bursar_kube.client import Kube
 from bursar_webhooks.app import make_app
@@ -19,7 +20,7 @@ async def run(settings: WebhookSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     kube = await Kube.connect(str(settings.kubeconfig) if settings.kubeconfig else None)
     certificate = ServingCertificate(kube, settings.certificate_secret, settings.system_namespace)
-    view = View(kube, stale_seconds=settings.stale_seconds)
+    view = View(kube, stale_seconds=settings.stale_seconds, now=lambda: datetime.now(UTC))
     try:
         await certificate.start()
         await view.start()

@@ -1,7 +1,9 @@
 """The facts from informers: typed copies of the objects that checks ask about, kept by the API server's watch."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -27,7 +29,8 @@ _LOG = structlog.get_logger("bursar.webhooks")
 class View:
     """`Facts` over five informers. `await start()`, then ask `problem()` before trusting an answer."""
 
-    def __init__(self, kube: Kube, *, stale_seconds: float) -> None:
+    def __init__(self, kube: Kube, *, stale_seconds: float, now: Callable[[], datetime]) -> None:
+        self.now = now
         self._stale_seconds = stale_seconds
         self._pools: dict[str, Pool] = {}
         self.cluster_copy = Informer(kube, CLUSTERS, transform=_reader(Cluster))
@@ -35,7 +38,10 @@ class View:
         self.membership_copy = Informer(kube, MEMBERSHIPS, transform=_reader(Membership), indices={"namespace": _namespace})
         self.pool_copy = Informer(kube, QUOTAPOOLS, transform=_reader(QuotaPool), indices={"parent": _parent})
         self.allocation_copy = Informer(
-            kube, ALLOCATIONS, transform=_allocation, indices={"pool": _drawn_on, "cluster": _on_cluster}
+            kube,
+            ALLOCATIONS,
+            transform=_allocation,
+            indices={"pool": _drawn_on, "cluster": _on_cluster, "account": _of_account},
         )
         self.pool_copy.subscribe(self._keep_pool)
 
@@ -105,6 +111,10 @@ class View:
         """The allocations on a cluster."""
         return _there(self.allocation_copy.by_index("cluster", name))
 
+    def allocations_of_account(self, cluster: str, namespace: str) -> Iterable[AllocationFacts]:
+        """A project's allocations on a cluster."""
+        return _there(self.allocation_copy.by_index("account", f"{cluster}/{namespace}"))
+
     def _keep_pool(self, kind: EventType, old: QuotaPool | None, new: QuotaPool | None) -> None:
         if new is not None:
             self._pools[new.name] = Pool.of(new)
@@ -138,6 +148,9 @@ def _allocation(obj: Obj) -> AllocationFacts | None:
             pool=obj.get("status", {}).get("pool") or spec.get("poolRef", {}).get("name"),
             start=parse_instant(spec["period"]["start"]),
             end=parse_instant(spec["period"]["end"]),
+            uid=metadata["uid"],
+            grace_days=int((spec.get("grace") or {}).get("afterEndDays", 0)),
+            resources=tuple(sys.intern(item["name"]) for item in spec["resources"]),
         )
     except (KeyError, ValueError) as error:
         _LOG.error("cannot read a stored object", kind="Allocation", name=metadata["name"], error=str(error))
@@ -166,3 +179,7 @@ def _drawn_on(allocation: AllocationFacts | None) -> tuple[str, ...]:
 
 def _on_cluster(allocation: AllocationFacts | None) -> tuple[str, ...]:
     return () if allocation is None else (allocation.cluster,)
+
+
+def _of_account(allocation: AllocationFacts | None) -> tuple[str, ...]:
+    return () if allocation is None else (f"{allocation.cluster}/{allocation.namespace}",)

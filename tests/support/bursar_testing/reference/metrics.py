@@ -1,6 +1,7 @@
 """`docs/reference/metrics.md`: what each part tells Prometheus, from the registries themselves."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final, cast
 
 from prometheus_client import CollectorRegistry
@@ -22,7 +23,7 @@ INTRODUCTION: Final = (
 def registries() -> dict[str, CollectorRegistry]:
     """The registry of each part, as its process makes it."""
     # A view that is not started asks the API server for nothing.
-    view = View(cast(Kube, None), stale_seconds=60)
+    view = View(cast(Kube, None), stale_seconds=60, now=lambda: datetime.now(UTC))
     return {
         "bursar-operator": OperatorMetrics().registry,
         "bursar-webhooks": WebhookMetrics(view)._registry,
