@@ -22,6 +22,7 @@ from bursar_agent.tokens import CallSigner
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
 from bursar_crds.reasons import Reason
+from bursar_domain.buckets import WHOLE
 from bursar_domain.wire import Hello, Miss, Refused
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class Agent:
         self._fetch_all = False
         self.metrics = health.Metrics()
         self._readiness_at: float | None = None
+        self._largest_factor_thousandths = WHOLE
 
     @property
     def is_fenced(self) -> bool:
@@ -169,6 +171,11 @@ class Agent:
             miss = Miss(reason=Reason.SCHEDULER_UNAVAILABLE, message=str(error)[:1000], remedy="look at the scheduler")
             return Readiness(self._settings.scheduler, "", (), (miss,))
         self.cycles.misses = found.misses
+        if found.largest_factor_thousandths > self._largest_factor_thousandths:
+            # What costs more than the machine has may have been refused while nobody had said why.
+            self.cycles.book.refusals.offer_again()
+            self._report.set()
+        self._largest_factor_thousandths = found.largest_factor_thousandths
         return found
 
     async def _fetch(self) -> None:
@@ -271,7 +278,7 @@ class Agent:
 
     async def _send_usage(self) -> None:
         book = self.cycles.book
-        for report, slots in usage_pages(book, self.session):
+        for report, slots in usage_pages(book, self.session, self._largest_factor_thousandths):
             receipt = await self._gateway.usage(self._settings.cluster, report)
             news = book.sent(slots, report.watermark, rebuilt=report.rebuilt, refused=receipt.refused)
             self._note_refused(news)

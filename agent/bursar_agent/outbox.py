@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bursar_agent.usagebook import UsageBook
-from bursar_domain.buckets import SlotKey
-from bursar_domain.wire import AccountState, Brake, Miss, SlotReport, StatusReport, UsageReport
+from bursar_domain.buckets import WHOLE, SlotKey
+from bursar_domain.wire import MOST_FACTOR, AccountState, Brake, Miss, SlotReport, StatusReport, UsageReport
 
 ACCOUNTS_PER_PAGE = 1000
 SLOT_BYTES = 120
@@ -108,8 +108,13 @@ class Outbox:
         self._full, self._told = False, cycle
 
 
-def usage_pages(book: UsageBook, session: str) -> Iterator[tuple[UsageReport, Sequence[SlotReport]]]:
-    """Slots to send, oldest version first, in pages; the watermark, and the end of a rebuild, go with the last one."""
+def usage_pages(
+    book: UsageBook, session: str, largest_factor_thousandths: int = WHOLE
+) -> Iterator[tuple[UsageReport, Sequence[SlotReport]]]:
+    """Slots to send, oldest version first, in pages; the watermark, and the end of a rebuild, go with the last one.
+
+    `largest_factor_thousandths` is told with each, so that use that costs more than the machine has is known to be true.
+    """
     keys, complete, rebuilt = book.sendable, book.watermark, book.rebuilt
     if not keys and complete == book.sent_watermark and rebuilt is None:
         return
@@ -124,6 +129,7 @@ def usage_pages(book: UsageBook, session: str) -> Iterator[tuple[UsageReport, Se
                 slots=slots,
                 watermark=complete if is_last else None,
                 rebuilt=rebuilt if is_last else None,
+                largest_factor_thousandths=min(largest_factor_thousandths, MOST_FACTOR),
             ),
             slots,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from bursar_domain.buckets import Amounts, RowKey, SlotKey, SlotVersion
+from bursar_domain.buckets import WHOLE, Amounts, RowKey, SlotKey, SlotVersion
 from bursar_domain.entries import CorrectionRow, Entry, EntryKind
 from bursar_domain.units import HOUR, QUARTER
 from bursar_domain.wire import RebuiltRange, RefusalReason, Refused, SlotReport
@@ -67,12 +67,15 @@ class Standing:
         return (self.closed_to or 0) // QUARTER * QUARTER
 
 
-def judge(slots: Iterable[SlotReport], standing: Standing, now: int) -> tuple[list[tuple[SlotKey, Content]], list[Refused]]:
-    """Those that can be true, and those that can't, each with its reason."""
+def judge(
+    slots: Iterable[SlotReport], standing: Standing, now: int, factor: int = WHOLE
+) -> tuple[list[tuple[SlotKey, Content]], list[Refused]]:
+    """Those that can be true, and those that can't, each with its reason; ``factor``: thousandths, the largest one there is."""
+    bounds = {name: units * QUARTER * max(factor, WHOLE) // WHOLE for name, units in (standing.capacity or {}).items()}
     good: list[tuple[SlotKey, Content]] = []
     refused: list[Refused] = []
     for slot in slots:
-        found = _misplaced(slot, standing, now) or _rows(slot, standing.capacity or {})
+        found = _misplaced(slot, standing, now) or _rows(slot, bounds)
         if isinstance(found, str):
             refused.append(Refused(account=slot.account, hour=slot.hour, reason=found))
         else:
@@ -88,7 +91,7 @@ def _misplaced(slot: SlotReport, standing: Standing, now: int) -> RefusalReason 
     return None if slot.account in standing.accounts else "UnknownAccount"
 
 
-def _rows(slot: SlotReport, capacity: Mapping[str, int]) -> list[FlatRow] | RefusalReason:
+def _rows(slot: SlotReport, bounds: Mapping[str, int]) -> list[FlatRow] | RefusalReason:
     """The slot's rows as they are stored, or why they can't be true. Written out, for it sees every bucket there is."""
     rows: list[FlatRow] = []
     keys: set[tuple[str, str]] = set()
@@ -111,7 +114,7 @@ def _rows(slot: SlotReport, capacity: Mapping[str, int]) -> list[FlatRow] | Refu
     if len(keys) != len(slot.rows):
         return "DuplicateRow"
     for resource, total in sums.items():
-        if max(total) > capacity.get(resource, MOST) * QUARTER:
+        if max(total) > bounds.get(resource, MOST * QUARTER):
             return "Absurd"
     return rows
 

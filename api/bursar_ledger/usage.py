@@ -54,7 +54,7 @@ class _Intake:
     refused: list[Refused] = field(default_factory=list)
 
     async def take(self, report: UsageReport) -> Receipt:
-        good, self.refused = slots.judge(report.slots, self.standing, self.now)
+        good, self.refused = slots.judge(report.slots, self.standing, self.now, report.largest_factor_thousandths)
         begun = slots.first_rebuild(good, self.standing)
         if begun is not None:
             await self._count(begun)

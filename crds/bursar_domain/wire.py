@@ -11,13 +11,15 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from bursar_domain.buckets import Quarters
+from bursar_domain.buckets import WHOLE, Quarters
 
 AGENT_AUDIENCE = "bursar-agents"
 PROTOCOL = "v1"
 Name = Annotated[str, StringConstraints(max_length=253, pattern=r"^[^\x00]*$")]  # no database takes a NUL
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[int, Field(ge=-(2**53), le=2**53)]
+
+MOST_FACTOR = 1000 * WHOLE  # in thousandths; a usage factor above a thousand is no meant one
 
 
 class Wire(BaseModel):
@@ -309,6 +311,7 @@ class UsageReport(Wire):
     """Slots, and the watermark (epoch seconds of the scheduler's clock) up to which use is complete once this page is in.
 
     ``rebuilt`` stands on the last page of a rebuild: its slots count from then on, and every lower epoch is void there.
+    ``largest_factor_thousandths`` is the largest usage factor: so much more than it has a cluster may be charged for.
     """
 
     report_id: Name
@@ -316,6 +319,7 @@ class UsageReport(Wire):
     slots: tuple[SlotReport, ...]
     watermark: Seconds | None = None
     rebuilt: RebuiltRange | None = None
+    largest_factor_thousandths: Annotated[int, Field(ge=0, le=MOST_FACTOR)] = WHOLE
 
 
 RefusalReason = Literal["BadHour", "Future", "TooOld", "UnknownAccount", "DuplicateRow", "Negative", "Overflow", "Absurd"]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from bursar_domain.buckets import JobUse
+from bursar_domain.buckets import WHOLE, JobUse
 from bursar_domain.wire import ClusterSettings, Miss
 
 UNKNOWN_USER = "unknown"
@@ -23,12 +23,13 @@ class SchedulerUnavailable(SchedulerError):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Answer of `capabilities`."""
+    """Answer of `capabilities`. No job second costs more than its units times the factor."""
 
     scheduler: str
     version: str
     capabilities: tuple[str, ...]
     misses: tuple[Miss, ...]
+    largest_factor_thousandths: int = WHOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import pytest
 
 from bursar_domain.buckets import Amounts, RowKey
 from bursar_domain.units import HOUR, QUARTER
-from bursar_domain.wire import Refused, SlotReport
+from bursar_domain.wire import MOST_FACTOR, Refused, SlotReport
 from bursar_ledger import Ledger
 from bursar_testing.wires import publish_accounts, slot, usage
 
@@ -69,6 +69,25 @@ async def test_what_may_be_true_is_taken(ledger: Ledger, cluster: str, right: Sl
     await publish_accounts(ledger, cluster, "a", capacity=CAPACITY)
     receipt = await ledger.put_usage(cluster, usage("1", right), NOW)
     assert (receipt.accepted, receipt.refused) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("factor", "amount", "refused"),
+    [
+        (2500, FULL * 5 // 2, ()),
+        (2500, FULL * 5 // 2 + 1, ("Absurd",)),
+        (1000, FULL + 1, ("Absurd",)),
+        (0, FULL, ()),  # a site where everything is free or cheap still has what it has
+        (MOST_FACTOR, FULL * 1000, ()),
+    ],
+)
+async def test_a_cluster_may_be_charged_for_its_size_times_the_largest_usage_factor(
+    ledger: Ledger, cluster: str, factor: int, amount: int, refused: tuple[str, ...]
+) -> None:
+    await publish_accounts(ledger, cluster, "a", capacity=CAPACITY)
+    report = usage("1", slot("a", 0, (0, 1), {CPU: Amounts((0, amount, 0, 0))}))
+    receipt = await ledger.put_usage(cluster, report.model_copy(update={"largest_factor_thousandths": factor}), NOW)
+    assert tuple(item.reason for item in receipt.refused) == refused
 
 
 @pytest.mark.parametrize(("early", "refused"), [(300, 0), (301, 1)])

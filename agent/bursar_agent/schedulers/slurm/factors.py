@@ -3,7 +3,8 @@
 Slurm keeps the present factor only, and none once the QOS is deleted, though its jobs are still read; so the plug-in remembers.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
@@ -34,12 +35,16 @@ def parse(text: str) -> dict[str, int]:
     for line in text.splitlines():
         name, _, factor = line.partition("|")
         try:
-            factors[name] = int(Decimal(factor or "1") * NORMAL)
+            factors[name] = _thousandths(factor)
         except (InvalidOperation, ValueError, OverflowError) as error:
             raise ValueError(f"UsageFactor of QOS {name} is {factor!r}, not a number") from error
         if factors[name] < 0:
             raise ValueError(f"UsageFactor of QOS {name} is {factor}: use below zero can't be")
     return factors
+
+
+def _thousandths(factor: str) -> int:
+    return int(Decimal(factor or "1") * NORMAL)
 
 
 def noted(history: History, factors: Mapping[str, int], now: int) -> History:
@@ -55,6 +60,15 @@ def factor_at(history: History, qos: str, time: int) -> int:
     """The factor of a QOS at a time; one that nobody ever saw counts in full."""
     steps = history.get(qos, ((_FIRST, NORMAL),))
     return next((factor for since, factor in reversed(steps) if since <= time), steps[0][1])
+
+
+def largest(history: History, present: Iterable[str]) -> int:
+    """The largest factor of any QOS, now or ever, at least 1; what is no number is told when the use is read."""
+    found = [NORMAL, *(factor for steps in history.values() for _, factor in steps)]
+    for factor in present:
+        with contextlib.suppress(InvalidOperation, ValueError, OverflowError):
+            found.append(_thousandths(factor))
+    return max(found)
 
 
 class FactorStore:
@@ -75,6 +89,10 @@ class FactorStore:
     def at(self, qos: str, time: int) -> int:
         """The factor of a QOS at a time, in thousandths."""
         return factor_at(self._history, qos, time)
+
+    def largest(self, present: Iterable[str]) -> int:
+        """The largest factor of any QOS, now (as `sacctmgr` writes it) or ever, in thousandths."""
+        return largest(self._history, present)
 
 
 def _load(path: Path) -> History:

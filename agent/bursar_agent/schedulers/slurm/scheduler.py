@@ -84,7 +84,8 @@ class SlurmScheduler:
             soft_land_qos=self._settings.soft_land_qos,
         )
         version = facts.configuration.get("SLURM_VERSION", "unknown")
-        return Readiness("slurm", version, CAPABILITIES, readiness.misses(settings, facts))
+        largest = self._past_factors.largest(factor for _, factor, *_ in facts.qos)
+        return Readiness("slurm", version, CAPABILITIES, readiness.misses(settings, facts), largest)
 
     async def observe(self, settings: ClusterSettings) -> Observation:
         """All accounts of the cluster in three bulk reads at once; those that are not ours have `owned=False`."""
