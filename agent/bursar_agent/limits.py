@@ -9,7 +9,7 @@ from bursar_agent.schedulers.base import AccountView, Reading
 from bursar_domain import ceiling
 from bursar_domain.ceiling import UNLIMITED, Sample
 from bursar_domain.terms import Terms
-from bursar_domain.units import MINUTE, OPEN_UNLESS_LISTED, scale
+from bursar_domain.units import MINUTE, OPEN_UNLESS_LISTED
 from bursar_domain.wire import ClusterSettings, TrackedResource
 
 Amounts = Mapping[str, int]
@@ -127,7 +127,7 @@ def _target(question: Question, resource: TrackedResource, seen: Reading, *, for
         lag_seconds=ceiling.lag(seen.running, running, recent),
         behind_seconds=_behind(question, resource, left),
         force=force,
-        unit=scale(resource.name),
+        unit=question.settings.scales.units(resource.name),
     )
     return ceiling.limit(reading)
 
@@ -219,7 +219,8 @@ def _is_explained(question: Question, resource: TrackedResource, seen: Reading, 
     if question.room.get(name, 0) < question.known_room.get(name, 0):
         return False
     just_ran = question.recent.get(name, 0) + question.after_observation.get(name, 0)
-    tolerance = 3 + min(60 * scale(name), max(0, seen.limit - seen.counter) // 20)
+    unit = question.settings.scales.units(name)
+    tolerance = 3 + min(60 * unit, max(0, seen.limit - seen.counter) // 20)
     return (seen.limit - target - tolerance) * MINUTE <= just_ran
 
 

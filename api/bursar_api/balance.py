@@ -10,7 +10,7 @@ from bursar_domain.fold import AccountBooks, Correction, WindowBooks, fold
 from bursar_domain.ladder import Standing, used_percent
 from bursar_domain.projection import Rate
 from bursar_domain.terms import Terms, Window
-from bursar_domain.units import hours_left, hours_used
+from bursar_domain.units import Scales
 from bursar_ledger.accounts import AccountReading, Use
 
 Obj = dict[str, Any]
@@ -27,14 +27,15 @@ class Standings:
     reading: AccountReading
     now: int
     rates: Mapping[str, Rate | None]
+    scales: Scales
 
     @classmethod
-    def of(cls, reading: AccountReading, wall: int) -> "Standings":
+    def of(cls, reading: AccountReading, wall: int, scales: Scales) -> "Standings":
         """Fold; ``wall`` stands in for the cluster's clock while no agent has told it."""
         books = fold(reading.terms, reading.use, reading.corrections)
         now = reading.clock or wall
         names = {name for terms in reading.terms for name in terms.resources}
-        return cls(books, reading, now, {name: rate(reading, name) for name in names})
+        return cls(books, reading, now, {name: rate(reading, name) for name in names}, scales)
 
     @property
     def committed(self) -> Mapping[str, int]:
@@ -64,10 +65,10 @@ def row(allocation: Obj, standings: Standings) -> Obj:
         "asOf": None if standings.reading.watermark is None else instant(standings.reading.watermark),
     }
     terms = standings.books.terms.get(uid)
-    return head | (_waiting(allocation) if terms is None else _granted(terms, standings))
+    return head | (_waiting(allocation, standings.scales) if terms is None else _granted(terms, standings))
 
 
-def _waiting(allocation: Obj) -> Obj:
+def _waiting(allocation: Obj, scales: Scales) -> Obj:
     """Nothing was granted yet, or nothing that the cluster was told of."""
     return {
         "phase": "Waiting",
@@ -76,7 +77,9 @@ def _waiting(allocation: Obj) -> Obj:
         "usedPercent": 0,
         "coveragePercent": 0,
         "projection": NO_RATE,
-        "resources": [_figures(item["name"], WindowBooks(), 0, None) for item in by_name(allocation["spec"]["resources"])],
+        "resources": [
+            _figures(item["name"], WindowBooks(), 0, None, scales) for item in by_name(allocation["spec"]["resources"])
+        ],
     }
 
 
@@ -90,7 +93,7 @@ def waits_for(allocation: Obj) -> str:
 
 
 def _granted(terms: Terms, standings: Standings) -> Obj:
-    now, uid = standings.now, terms.uid
+    now, uid, scales = standings.now, terms.uid, standings.scales
     index = terms.index(now)
     window = terms.windows[index]
     end = terms.until(index)
@@ -109,8 +112,8 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
         "coveragePercent": coverage(window.start, min(now, window.end), standings.reading.watermark),
         "projection": NO_RATE if known is None else known.in_words(),
         "resources": [
-            _figures(name, item, standings.committed.get(name, 0), standings.rates.get(name))
-            | {"runsOut": _runs_out(name, item, standings, window, end), "opens": opens(name, window, now)}
+            _figures(name, item, standings.committed.get(name, 0), standings.rates.get(name), scales)
+            | {"runsOut": _runs_out(name, item, standings, window, end), "opens": opens(name, window, now, scales)}
             for name, item in books.items()
         ],
     }
@@ -123,13 +126,13 @@ def phase(terms: Terms, now: int) -> str:
     return "Running" if terms.is_active(now) else "Ended"
 
 
-def opens(resource: str, window: Window, now: int) -> Obj | None:
+def opens(resource: str, window: Window, now: int, scales: Scales) -> Obj | None:
     """The next hours of the window that are granted and not open yet: when, and how many more."""
     has = window.at(max(now, window.start)).granted.get(resource, 0)
     for step in window.steps:
         more = step.granted.get(resource, 0) - has
         if step.at > now and step.at > window.start and more > 0:
-            return {"at": instant(step.at), "hours": hours_left(resource, more)}
+            return {"at": instant(step.at), "hours": scales.hours_left(resource, more)}
     return None
 
 
@@ -187,7 +190,7 @@ def known_before(reading: AccountReading, until: int | None) -> tuple[Sequence[T
     return reading.terms, use, [item for item in reading.corrections if item.at < until]
 
 
-def _figures(name: str, books: WindowBooks, committed: int, rate: Rate | None) -> Obj:
+def _figures(name: str, books: WindowBooks, committed: int, rate: Rate | None, scales: Scales) -> Obj:
     """Hours as people read them (what is left rounded down, what was used up), and the exact unit-seconds.
 
     ``room`` is what granted, carried, adjusted and credited come to, less debt. ``available`` is room less use and falls below
@@ -196,16 +199,16 @@ def _figures(name: str, books: WindowBooks, committed: int, rate: Rate | None) -
     left = max(0, books.left)
     return {
         "name": name,
-        "grantedHours": hours_left(name, books.granted),
-        "carriedHours": hours_left(name, books.carried),
-        "adjustedHours": hours_left(name, books.adjusted),
-        "creditedHours": hours_left(name, books.credited),
-        "debtHours": hours_used(name, books.debt),
-        "roomHours": hours_left(name, books.room),
-        "usedHours": hours_used(name, books.booked),
-        "committedHours": hours_used(name, committed),
-        "availableHours": hours_left(name, books.left),
-        "leftHours": hours_left(name, left),
+        "grantedHours": scales.hours_left(name, books.granted),
+        "carriedHours": scales.hours_left(name, books.carried),
+        "adjustedHours": scales.hours_left(name, books.adjusted),
+        "creditedHours": scales.hours_left(name, books.credited),
+        "debtHours": scales.hours_used(name, books.debt),
+        "roomHours": scales.hours_left(name, books.room),
+        "usedHours": scales.hours_used(name, books.booked),
+        "committedHours": scales.hours_used(name, committed),
+        "availableHours": scales.hours_left(name, books.left),
+        "leftHours": scales.hours_left(name, left),
         "usedPercent": books.booked * 100 // books.room if books.room > 0 else (100 if books.booked else 0),
         "grantedSeconds": books.granted,
         "carriedSeconds": books.carried,
@@ -216,7 +219,7 @@ def _figures(name: str, books: WindowBooks, committed: int, rate: Rate | None) -
         "committedSeconds": committed,
         "availableSeconds": books.left,
         "leftSeconds": left,
-        "burnPerDayHours": None if rate is None else hours_used(name, rate.per_day),
+        "burnPerDayHours": None if rate is None else scales.hours_used(name, rate.per_day),
         "runsOut": None,
         "opens": None,
     }

@@ -10,7 +10,7 @@ from bursar_api.errors import Clash, Invalid
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import fold
 from bursar_domain.terms import Terms
-from bursar_domain.units import hours_left, seconds_from_hours
+from bursar_domain.units import Scales
 from bursar_ledger.accounts import AccountReading
 
 Obj = dict[str, Any]
@@ -74,9 +74,18 @@ class Side:
         return cls(meta["uid"], meta["namespace"], meta["name"], obj["spec"]["clusterRef"]["name"])
 
 
-def drafts(body: NewEntry, sides: Sequence[Side], cluster: str, account: str, *, at: int, author: str, key: str) -> list[Entry]:
-    """The entries: one, or two that name each other."""
-    amount = seconds_from_hours(body.resource, body.hours)
+def seconds_of(body: NewEntry, scales: Scales) -> int:
+    """Its unit-seconds; `Invalid` where the books can't hold so many."""
+    most = scales.most_hours(body.resource)
+    if abs(body.hours) > most:
+        raise invalid("hours", f"an entry holds at most {most:,} {body.resource} hours; make several, or check the number")
+    return scales.seconds_from_hours(body.resource, body.hours)
+
+
+def drafts(
+    body: NewEntry, sides: Sequence[Side], amount: int, cluster: str, account: str, *, at: int, author: str, key: str
+) -> list[Entry]:
+    """The entries over ``amount`` unit-seconds: one, or two that name each other."""
     signed = (-amount, amount) if body.kind is EntryKind.TRANSFER else (amount,)
     others = [side.uid for side in reversed(sides)] if body.kind is EntryKind.TRANSFER else [body.job or ""]
     keys = (key, f"{key}/to")
@@ -99,7 +108,7 @@ def drafts(body: NewEntry, sides: Sequence[Side], cluster: str, account: str, *,
     ]
 
 
-def suits(body: NewEntry, sides: Sequence[Side], reading: AccountReading, now: int, made: Made) -> None:
+def suits(body: NewEntry, sides: Sequence[Side], reading: AccountReading, now: int, made: Made, scales: Scales) -> None:
     """`Clash` or `Invalid` where it does not fit the account's books; ``made``: entries by hand of the one that gives."""
     terms = {item.uid: item for item in reading.terms}
     if len({side.cluster for side in sides}) > 1:
@@ -109,8 +118,8 @@ def suits(body: NewEntry, sides: Sequence[Side], reading: AccountReading, now: i
         _check_side(body, side, terms, now)
     if body.kind is EntryKind.TRANSFER:
         left = left_of(terms[sides[0].uid], body.resource, reading, now, made)
-        if seconds_from_hours(body.resource, body.hours) > left:
-            most = max(0, hours_left(body.resource, left))
+        if scales.seconds_from_hours(body.resource, body.hours) > left:
+            most = max(0, scales.hours_left(body.resource, left))
             remedy = f"move at most {most}" if most else "there is nothing to move"
             raise Clash(f"allocation {sides[0].name} has {most} {body.resource} hours left in its window; {remedy}")
 

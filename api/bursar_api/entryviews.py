@@ -5,13 +5,13 @@ from typing import Any
 
 from bursar_api.balance import instant
 from bursar_domain.entries import Entry
-from bursar_domain.units import hours_left, hours_used
+from bursar_domain.units import Scales
 from bursar_ledger.entries import Booked
 
 Obj = dict[str, Any]
 
 
-def view(booked: Booked, project: str | None) -> Obj:
+def view(booked: Booked, project: str | None, scales: Scales) -> Obj:
     """Everything about it; ``number`` is None before it is booked. A Correction's amounts are what it changed the use by."""
     entry = booked.entry
     return {
@@ -24,7 +24,8 @@ def view(booked: Booked, project: str | None) -> Obj:
         "uid": entry.uid or None,
         "at": instant(entry.at),
         "amounts": [
-            {"name": name, "hours": _hours(name, amount), "seconds": amount} for name, amount in sorted(amounts(entry).items())
+            {"name": name, "hours": _hours(name, amount, scales), "seconds": amount}
+            for name, amount in sorted(amounts(entry).items())
         ],
         "window": None if entry.window is None else instant(entry.window),
         "reference": entry.reference or None,
@@ -55,6 +56,6 @@ def _charged(allocated: tuple[int, ...], refunded: tuple[int, ...]) -> Iterator[
     return (used - back for used, back in zip(allocated, refunded, strict=True))
 
 
-def _hours(resource: str, amount: int) -> int:
+def _hours(resource: str, amount: int, scales: Scales) -> int:
     """Towards zero, so that nothing looks more than it is."""
-    return hours_left(resource, amount) if amount >= 0 else hours_used(resource, amount)
+    return scales.hours_left(resource, amount) if amount >= 0 else scales.hours_used(resource, amount)

@@ -6,6 +6,9 @@ from typing import Final
 
 from bursar_api.access import Access
 from bursar_api.identity.tokens import Verifier
+from bursar_domain.billing import billing_of, scales_of
+from bursar_domain.units import Scales
+from bursar_domain.wire import BillingEntry
 from bursar_kube import resources
 from bursar_kube.client import Kube, Obj
 from bursar_kube.informer import Informer
@@ -66,3 +69,12 @@ class Gateway:
     verifier: Verifier
     access: Access
     development: bool = False
+
+    def scales(self, cluster: str) -> Scales:
+        """How the cluster's hours are counted."""
+        return scales_of(self.caches.clusters.get(None, cluster))
+
+    def billing(self, cluster: str) -> BillingEntry | None:
+        """The weights of the cluster, where it has any."""
+        found = self.caches.clusters.get(None, cluster)
+        return None if found is None else billing_of(found)

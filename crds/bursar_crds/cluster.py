@@ -22,7 +22,7 @@ from bursar_crds.common import (
     WrittenResourceName,
 )
 from bursar_crds.instants import Instant
-from bursar_crds.rules import ListMap, ListSet, rule
+from bursar_crds.rules import Fixed, ListMap, ListSet, change, rule
 
 
 class AccessMode(StrEnum):
@@ -153,7 +153,9 @@ class BillingWeight(Model):
 
     name: WrittenResourceName
     weight: Annotated[
-        int, Field(strict=True, ge=1, le=MAX_UNITS, description="Service units per unit and hour, times the scale."), WHOLE
+        int,
+        Field(strict=True, ge=1, le=MAX_UNITS, description="Billing units of one unit for one hour; of memory of one GiB."),
+        WHOLE,
     ]
 
 
@@ -161,12 +163,45 @@ class Billing(Model):
     """How service units are counted; whole weights, because the scheduler truncates fractions."""
 
     version: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Grows with each change of the weights."), WHOLE]
-    scale: Annotated[int, Field(strict=True, ge=1, le=1_000_000, description="Weights are divided by it when shown."), WHOLE]
+    scale: Annotated[
+        int,
+        Fixed("what was granted and used is counted in this scale; leave it as it is"),
+        Field(strict=True, ge=1, le=1_000_000, description="Billing units of one service unit. Never changes."),
+        WHOLE,
+    ]
     weights: Annotated[
         tuple[BillingWeight, ...],
         Field(min_length=1, max_length=MAX_RESOURCES, description="Weight per resource."),
         ListMap(),
     ]
+
+    @rule(
+        "self.weights.all(w, w.name != 'billing')",
+        "billing is what the weights add up to and has none itself; leave it out",
+        at="weights",
+    )
+    def billing_has_no_weight(self) -> bool:
+        """Twin of the CEL rule."""
+        return all(item.name != "billing" for item in self.weights)
+
+    @change("self.version >= oldSelf.version", "the version of the weights only grows; write a greater one", at="version")
+    def version_never_falls(self, old: "Billing") -> bool:
+        """Twin of the CEL rule."""
+        return self.version >= old.version
+
+    @change(
+        "self.weights == oldSelf.weights || self.version > oldSelf.version",
+        "other weights need a greater version; raise it",
+        at="version",
+    )
+    def weights_have_a_version(self, old: "Billing") -> bool:
+        """Twin of the CEL rule."""
+        return _by_name(self) == _by_name(old) or self.version > old.version
+
+
+def _by_name(billing: Billing) -> dict[str, int]:
+    """The API server compares lists that merge by name without their order, too."""
+    return {item.name: item.weight for item in billing.weights}
 
 
 class ClusterSpec(Model):
@@ -190,6 +225,34 @@ class ClusterSpec(Model):
     stop_policy: Annotated[
         StopPolicy, Field(description="What happens to jobs on this cluster when work has to stop. Default: None.")
     ] = StopPolicy.NONE
+
+    @rule(
+        "!has(self.billing) || self.billing.weights.all(w, self.resources.exists(r, r.name == w.name))",
+        "a weight is of a resource that the cluster does not have; list it in resources or leave the weight out",
+        at="billing.weights",
+    )
+    def weights_are_of_resources(self) -> bool:
+        """Twin of the CEL rule."""
+        return self.billing is None or {item.name for item in self.billing.weights} <= {item.name for item in self.resources}
+
+    @change(
+        "!has(oldSelf.billing) || has(self.billing)",
+        "hours of billing are counted by spec.billing; put it back",
+        at="billing",
+    )
+    def billing_stays(self, old: "ClusterSpec") -> bool:
+        """Twin of the CEL rule."""
+        return old.billing is None or self.billing is not None
+
+    @change(
+        "has(oldSelf.billing)||self.?billing.scale.orValue(1)==1||oldSelf.resources.all(r,r.name!='billing')",
+        "hours of billing are counted already, in billing units; add spec.billing with the scale 1",
+        at="billing",
+    )
+    def first_scale_moves_nothing(self, old: "ClusterSpec") -> bool:
+        """Twin of the CEL rule."""
+        is_first = old.billing is None and self.billing is not None and self.billing.scale != 1
+        return not (is_first and any(item.name == "billing" for item in old.resources))
 
 
 class AgentKey(StatusModel):
@@ -230,6 +293,9 @@ class ClusterStatus(StatusModel):
     conditions: Conditions = ()
     observed_generation: Annotated[Counter, Field(description="Generation of the spec that this status answers.")] | None = None
     agent: Annotated[ClusterAgentStatus, Field(description="What the agent last said.")] = ClusterAgentStatus()
+    billing_version: (
+        Annotated[Counter, Field(description="Version of the billing weights that are published to the agent.")] | None
+    ) = None
     bursar: (
         Annotated[
             dict[str, JsonValue],

@@ -10,7 +10,7 @@ from typing import Final
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import AccountBooks
 from bursar_domain.terms import Terms
-from bursar_domain.units import HOUR, QUARTER, hours_left, seconds_from_hours
+from bursar_domain.units import HOUR, QUARTER, UNSCALED, Scales
 
 REOPEN_SECONDS: Final = 48 * HOUR
 AUTHOR: Final = "bursar"
@@ -18,15 +18,20 @@ AUTHOR: Final = "bursar"
 
 @dataclass(frozen=True, slots=True)
 class Carry:
-    """``percent`` of what a window leaves goes to the next one, at most ``maximum_hours`` of each resource."""
+    """``percent`` of what a window leaves goes to the next one, at most ``maximum_hours`` of each resource, in whole hours."""
 
     percent: int = 0
     maximum_hours: int | None = None
+    scales: Scales = UNSCALED
 
     def hours(self, resource: str, left: int) -> int:
         """Whole hours carried of ``left`` unit-seconds."""
-        hours = max(0, hours_left(resource, left * self.percent // 100))
+        hours = max(0, self.scales.hours_left(resource, left * self.percent // 100))
         return hours if self.maximum_hours is None else min(hours, self.maximum_hours)
+
+    def seconds(self, resource: str, left: int) -> int:
+        """The same in unit-seconds."""
+        return self.scales.seconds_from_hours(resource, self.hours(resource, left))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def _of_window(subject: Subject, terms: Terms, books: AccountBooks, number: int,
     carried, expired = {}, {}
     for name, figures in books.window(terms.uid, number).items():
         left = max(0, figures.left_over)
-        whole = seconds_from_hours(name, subject.carry.hours(name, left)) if following is not None else 0
+        whole = subject.carry.seconds(name, left) if following is not None else 0
         carried[name], expired[name] = whole, max(0, figures.left) - whole
     carry_key, expiry_key = keys(terms, number)
     if following is not None and any(carried.values()):

@@ -8,12 +8,13 @@ from bursar_crds.common import Period, ResourceHours
 from bursar_crds.instants import format_instant
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
+from bursar_domain.units import Scales
 from bursar_domain.unsupported import DEEP_POOL
 from bursar_domain.violations import Violation
 
 
 def check_cluster(resource: Allocation | QuotaPool, cluster: Cluster | None) -> list[Violation]:
-    """The cluster is there and has the resources."""
+    """The cluster is there, has the resources, and its books can hold so many hours."""
     name = resource.spec.cluster_ref.name
     if cluster is None:
         return [Violation("spec.clusterRef.name", Reason.CLUSTER_NOT_FOUND, f"there is no Cluster {name}; check the name")]
@@ -26,6 +27,21 @@ def check_cluster(resource: Allocation | QuotaPool, cluster: Cluster | None) -> 
         )
         for index, item in enumerate(resource.spec.resources)
         if item.name not in offered
+    ] + _too_many(resource, cluster)
+
+
+def _too_many(resource: Allocation | QuotaPool, cluster: Cluster) -> list[Violation]:
+    if isinstance(resource, QuotaPool):
+        return []
+    scales = Scales(cluster.spec.billing.scale if cluster.spec.billing else 1)
+    return [
+        Violation(
+            f"spec.resources[{index}].hours",
+            Reason.INVALID,
+            f"one allocation holds at most {most:,} {item.name} hours on cluster {cluster.name}; make several",
+        )
+        for index, item in enumerate(resource.spec.resources)
+        if item.hours > (most := scales.most_hours(item.name))
     ]
 
 

@@ -79,7 +79,6 @@ UNBUILT: Final[tuple[Unbuilt, ...]] = (
         "use Report or leave the field out",
         lambda spec: _when("drift.qos", spec.drift.qos != DriftAction.REPORT),
     ),
-    _cluster("billing by weights", _OUT, lambda spec: _when("billing", spec.billing is not None)),
     _cluster(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
     _project(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
 )

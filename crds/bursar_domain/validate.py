@@ -17,6 +17,7 @@ from bursar_crds.membership import Membership
 from bursar_crds.project import Project
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
+from bursar_domain.billing import billing_violations
 from bursar_domain.schedule import schedule_violations
 from bursar_domain.unsupported import unsupported
 from bursar_domain.violations import Violation, from_error
@@ -91,7 +92,7 @@ def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list
     """Violations that need no other object and no earlier state."""
     try:
         parsed = model.parse(document)
-        return unsupported(parsed) + (schedule_violations(parsed.spec) if isinstance(parsed, Allocation) else [])
+        return unsupported(parsed) + _impossible(parsed)
     except ValidationError as error:
         found = from_error(error)
         readable = _lenient(model, document)
@@ -99,6 +100,13 @@ def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list
             return found
         # The model stops at an entry that breaks a rule of its own; the rules of what holds the entry are asked here.
         return found + [item for item in broken_rules("", readable) if item not in found] + unsupported(readable)
+
+
+def _impossible(parsed: Resource[Any, Any]) -> list[Violation]:
+    """What no schema can say."""
+    if isinstance(parsed, Allocation):
+        return schedule_violations(parsed.spec)
+    return billing_violations(parsed.spec) if isinstance(parsed, Cluster) else []
 
 
 def broken_rules(path: str, model: Model) -> Iterator[Violation]:
@@ -127,13 +135,15 @@ def _changed(model: type[Resource[Any, Any]], new: Mapping[str, Any], old: Mappi
     after, before = _lenient(model, new), _lenient(model, old)
     if after is None or before is None:
         return []
-    pairs: list[tuple[str, Model, Model]] = [("", after, before), ("spec", after.spec, before.spec)]
-    return [violation for path, now, then in pairs for violation in _transitions(path, now, then)]
+    return list(_transitions("", after, before))
 
 
-def _transitions(path: str, new: Model, old: Model) -> list[Violation]:
-    return [
-        Violation(".".join(filter(None, (path, item.at))), Reason.IMMUTABLE, item.message)
-        for item in type(new).transitions()
-        if not item.holds(new, old)
-    ]
+def _transitions(path: str, new: Model, old: Model) -> Iterator[Violation]:
+    """Of an object and of what it holds, where both states have it."""
+    for item in type(new).transitions():
+        if not item.holds(new, old):
+            yield Violation(".".join(filter(None, (path, item.at))), Reason.IMMUTABLE, item.message)
+    for attribute, field in type(new).model_fields.items():
+        after, before = getattr(new, attribute), getattr(old, attribute)
+        if isinstance(after, Model) and isinstance(before, Model):
+            yield from _transitions(".".join(filter(None, (path, field.alias))), after, before)

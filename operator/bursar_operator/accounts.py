@@ -86,7 +86,7 @@ class Accounts:
         """Postings that an allocation needs. ``is_first``: nothing of it was posted yet though it had hours before."""
         uid = allocation["metadata"]["uid"]
         own = self._of(uid)
-        granted = periods.grant_of(allocation, key[1])
+        granted = periods.grant_of(allocation, key[1], self._directory.scales(key[0]))
         return postings.planned(granted, own, now, has_use=self.has_use(key) and not (is_first and not own))
 
     def planned_for_gone(self, entry: AllocationEntry, key: Key, now: int | None) -> list[Entry]:
@@ -176,7 +176,8 @@ class Accounts:
         terms = self.living(allocation)
         if all(closing.keys(terms, number)[1] in self._keys for number in closing.closed_windows(terms, watermark)):
             return []
-        subject = Subject(*key, metadata["namespace"], metadata["name"], periods.carry_of(allocation))
+        carry = periods.carry_of(allocation, self._directory.scales(key[0]))
+        subject = Subject(*key, metadata["namespace"], metadata["name"], carry)
         return closing.closings(subject, terms, self.books(key), watermark, self._keys)
 
 

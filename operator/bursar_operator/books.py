@@ -116,14 +116,15 @@ class Books:
         books = self.accounts.books(key)
         if uid not in books.terms:
             return {}
-        return balances.used_hours(books, uid)
+        return balances.used_hours(books, uid, self._directory.scales(key[0]))
 
     def committed_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
         committed, allocation = self._committed(uid), self._objects.get(uid)
         if not committed or allocation is None:
             return {}
-        return balances.committed_hours(committed, balances.held(allocation).keys())
+        scales = self._directory.scales(allocation["spec"]["clusterRef"]["name"])
+        return balances.committed_hours(committed, balances.held(allocation).keys(), scales)
 
     def figures(self, uid: str) -> Figures | None:
         """Balance for the status; None while nothing was used, runs or was booked by hand."""
@@ -146,7 +147,8 @@ class Books:
         terms = books.terms.get(uid)
         if terms is None:
             return None
-        return View(terms, books, self.cluster_time(key[0]), self._committed(uid), self.accounts.rates(key))
+        scales = self._directory.scales(key[0])
+        return View(terms, books, self.cluster_time(key[0]), self._committed(uid), self.accounts.rates(key), scales)
 
     def _in_force(self, uid: str, view: View, rules: Sequence[Rule]) -> frozenset[str]:
         before = self._rules.get(uid, (view.window_start, frozenset()))

@@ -65,7 +65,9 @@ class Clusters:
             self.queue.forget(name)
             return None
         agent, desired = self._agent(name), self._desired.generation(name)
-        status = clusters.status(cluster, agent, self._accounts(name), desired, self._patience, self._now())
+        status = clusters.status(
+            cluster, agent, self._accounts(name), desired, self._patience, self._now(), self._desired.billing_version(name)
+        )
         if "deletionTimestamp" not in cluster["metadata"]:
             await write_status(self._kube, CLUSTERS, cluster, status)
         return LOOK_SECONDS

@@ -13,7 +13,7 @@ from bursar_crds.instants import format_instant
 from bursar_crds.names import API_VERSION
 from bursar_crds.reasons import Reason
 from bursar_domain.ladder import Action, Rule, Standing
-from bursar_domain.units import hours_used
+from bursar_domain.units import Scales
 from bursar_kube.client import Kube
 from bursar_kube.resources import EVENTS
 from bursar_ledger.firings import Direction
@@ -42,6 +42,7 @@ class Crossing:
     now: frozenset[str]
     rules: tuple[Rule, ...]
     standings: dict[str, Standing]
+    scales: Scales
 
     def changes(self) -> list[tuple[Rule, Direction]]:
         """Rules that came into force or left it."""
@@ -69,7 +70,7 @@ class Crossings:
         window = view.window_start
         known = before[1] if before[0] == window else frozenset()
         rules = periods.thresholds_of(allocation)
-        crossing = Crossing(allocation, window, view.now, known, now, rules, view.standings())
+        crossing = Crossing(allocation, window, view.now, known, now, rules, view.standings(), view.scales)
         try:
             self._waiting.put_nowait(crossing)
         except asyncio.QueueFull:
@@ -139,8 +140,9 @@ def sentence(crossing: Crossing, rule: Rule, *, is_up: bool) -> str:
         "Projected": "used by the window's end at the present rate",
     }
     begin = format_instant(datetime.fromtimestamp(crossing.window, UTC))
+    scales = crossing.scales
     amounts = ", ".join(
-        f"{hours_used(name, figure):,} of {max(0, hours_used(name, item.room)):,} {name} hours"
+        f"{scales.hours_used(name, figure):,} of {max(0, scales.hours_used(name, item.room)):,} {name} hours"
         for name, item in sorted(crossing.standings.items())
         if (figure := item.figure(rule.basis)) is not None
     )

@@ -67,6 +67,7 @@ class DesiredState:
         self._dirty: dict[str, dict[str, float]] = {}
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
+        self._billing: dict[str, int] = {}
         # uid -> version of the object, its terms, its entry
         self._built: dict[str, tuple[str, Terms | None, AllocationEntry | None]] = {}
         self._waiters: list[tuple[frozenset[str], asyncio.Future[None]]] = []
@@ -75,6 +76,10 @@ class DesiredState:
     def generation(self, cluster: str) -> int | None:
         """Newest generation, None before the first."""
         return self._generations.get(cluster)
+
+    def billing_version(self, cluster: str) -> int | None:
+        """Version of the billing weights that are published, None where there are none."""
+        return self._billing.get(cluster)
 
     def clusters_of(self, account: str) -> list[str]:
         """Clusters that have an entry of the account, in order."""
@@ -86,6 +91,8 @@ class DesiredState:
         for cluster in self._generations:
             delta = await self._ledger.desired(cluster, 0)
             self._known[cluster] = {entry.account: entry.project for entry in delta.entries} if delta else {}
+            if delta and delta.settings.billing:
+                self._billing[cluster] = delta.settings.billing.version
 
     def follow(self) -> None:
         """Hear of every change; what is there already counts as one, so that the first round compares everything."""
@@ -205,8 +212,9 @@ class DesiredState:
         self._taken_in(name, chosen, publication)
 
     async def _store(self, cluster: Obj, chosen: list[AccountEntry]) -> Publication:
-        return await self._ledger.publish(
-            entries.settings(cluster),
+        settings = entries.settings(cluster)
+        publication = await self._ledger.publish(
+            settings,
             chosen,
             epoch=self._epoch,
             acknowledged=clusters.acknowledged(cluster, self._generations.get(cluster["metadata"]["name"], 0)),
@@ -214,6 +222,9 @@ class DesiredState:
             valid_seconds=self._valid_seconds,
             sign=self._signer.sign,
         )
+        if settings.billing is not None:
+            self._billing[settings.cluster] = settings.billing.version
+        return publication
 
     def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
         self._books.published(cluster, chosen, publication.revisions)

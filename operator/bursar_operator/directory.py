@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bursar_domain.billing import scales_of
+from bursar_domain.units import Scales
 from bursar_operator.informers import BY_ACCOUNT, BY_NAMESPACE, Informers
 
 Obj = Mapping[str, Any]
@@ -59,6 +61,10 @@ class Directory:
         """Cluster and account of an allocation."""
         owner = self.of_namespace(allocation["metadata"]["namespace"])
         return None if owner is None else (allocation["spec"]["clusterRef"]["name"], owner.account)
+
+    def scales(self, cluster: str) -> Scales:
+        """How the cluster's hours are counted."""
+        return scales_of(self._informers.clusters.get(None, cluster))
 
 
 def _settled(projects: Iterable[Obj]) -> Owner | None:

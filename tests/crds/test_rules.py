@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bursar_crds.cluster import Billing
 from bursar_crds.common import Model
 from bursar_crds.definitions import object_schema
 from bursar_crds.kinds import KINDS
@@ -140,6 +141,22 @@ ACCESS = merged(
     st.fixed_dictionaries({"mode": st.sampled_from(["Open", "AllowList", "DenyList"])}), optional(LISTED, "projects")
 )
 
+CLUSTER_RESOURCES = st.lists(RESOURCES, min_size=1, max_size=3, unique=True).map(
+    lambda names: [{"name": name, "capacity": 5} for name in names]
+)
+BILLING = st.fixed_dictionaries(
+    {
+        "version": st.sampled_from([0, 1, 2]),
+        "scale": st.sampled_from([0, 1, 1000]),
+        "weights": st.lists(
+            st.fixed_dictionaries(
+                {"name": st.one_of(RESOURCES, st.just("billing")), "weight": st.sampled_from([0, 1, 1, 2, 2.5])}
+            ),
+            max_size=3,
+        ),
+    }
+)
+
 KIND_EXAMPLES: dict[str, st.SearchStrategy[Document]] = {
     "Cluster": st.one_of(
         alone("Cluster", st.just({}), OBJECT_NAMES),
@@ -150,6 +167,7 @@ KIND_EXAMPLES: dict[str, st.SearchStrategy[Document]] = {
             st.fixed_dictionaries({"scheduler": merged(st.just({"type": "slurm"}), optional(ACCOUNTS, "rootAccount"))}),
         ),
         alone("Cluster", optional(ACCESS, "access"), OBJECT_NAMES),
+        alone("Cluster", st.fixed_dictionaries({"resources": CLUSTER_RESOURCES, "billing": BILLING})),
     ),
     "Project": st.one_of(
         alone("Project", st.just({}), OBJECT_NAMES),
@@ -274,7 +292,7 @@ async def test_rules_agree_with_their_twins(api: Api, namespaces: None, kind: st
     known = set(messages(object_schema(KINDS[kind])["properties"]["spec"])) | {
         rule.message for rule in KINDS[kind].model.rules()
     }
-    fixed = {item.message for item in spec_model(kind).transitions()}
+    fixed = {item.message for model in (spec_model(kind), Billing) for item in model.transitions()}
     answers = await judged(documents, lambda document: api.create(document, dry_run=True))
     seen: set[str] = set()
     for document, answer in zip(documents, answers, strict=True):

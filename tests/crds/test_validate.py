@@ -43,7 +43,6 @@ NOT_BUILT: list[tuple[str, Document, str]] = [
     ("cluster", {"drift": {"limits": "Adopt"}}, "spec.drift.limits"),
     ("cluster", {"drift": {"members": "Adopt"}}, "spec.drift.members"),
     ("cluster", {"drift": {"qos": "Enforce"}}, "spec.drift.qos"),
-    ("cluster", {"billing": {"version": 1, "scale": 1, "weights": [{"name": "cpu", "weight": 1}]}}, "spec.billing"),
     ("cluster", {"stopPolicy": "HoldAndDrain"}, "spec.stopPolicy"),
     ("project", {"stopPolicy": "Hold"}, "spec.stopPolicy"),
 ]
@@ -59,6 +58,7 @@ SUPPORTED: list[tuple[str, Document]] = [
     ("quotapool", {"parentRef": {"name": "root"}, "projects": ["climate"], "overcommitPercent": 0}),
     ("cluster", {"access": {"mode": "DenyList", "projects": ["climate"]}, "enforcement": "Observe"}),
     ("cluster", {"brake": {"maxChangePercent": 20, "minimumChanges": 5}, "drift": {"limits": "Report", "qos": "Report"}}),
+    ("cluster", {"billing": {"version": 1, "scale": 1000, "weights": [{"name": "cpu", "weight": 1500}]}}),
     ("membership", {"until": "2027-01-01T00:00:00Z"}),
 ]
 

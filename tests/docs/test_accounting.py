@@ -13,7 +13,7 @@ from bursar_domain.fold import AccountBooks, Correction, WindowBooks, fold
 from bursar_domain.ladder import Action, Rule, Standing, in_force
 from bursar_domain.projection import exhaustion, rate
 from bursar_domain.terms import Rules, Step, Terms, Window, build, simple
-from bursar_domain.units import HOUR, hours_left, hours_used
+from bursar_domain.units import HOUR, UNSCALED
 from bursar_domain.windows import cut
 from bursar_testing.reference.reading import ROOT
 
@@ -46,8 +46,8 @@ def at(text: str) -> int:
 def units(row: Row) -> Row:
     granted, used = number(row["granted h"]) * HOUR, number(row["used CPU seconds"])
     return {
-        "shown as used h": f"{hours_used('cpu', used):,}",
-        "shown as left h": f"{hours_left('cpu', granted - used):,}",
+        "shown as used h": f"{UNSCALED.hours_used('cpu', used):,}",
+        "shown as left h": f"{UNSCALED.hours_left('cpu', granted - used):,}",
     }
 
 
@@ -110,7 +110,7 @@ def carry(row: Row) -> Row:
     books = WindowBooks(**{field: number(row[title]) * HOUR for field, title in parts.items()})
     policy = Carry(number(row["percent"]), number(row["maximum"]) if row["maximum"] else None)
     return {
-        "left": str(hours_left("cpu", books.left_over)),
+        "left": str(UNSCALED.hours_left("cpu", books.left_over)),
         "carried on": str(policy.hours("cpu", max(0, books.left_over))),
     }
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bursar_domain.ceiling import Child, Reading, Sample, growth, lag, limit, lowest, parent, run_minutes_wall, widest_gap
-from bursar_domain.units import HOUR, MINUTE, scale, seconds_from_hours, with_percent
+from bursar_domain.units import HOUR, MINUTE, UNSCALED, with_percent
 
 H = HOUR  # unit-seconds of an hour; minutes below are TRES-minutes
 
@@ -47,7 +47,7 @@ def test_a_limit_inside_the_band_stays(in_force: int, expect: int) -> None:
 def test_grace_and_memory_in_minutes() -> None:
     """100 minutes and 15 % of grace: 115; 10 GiB hours: 614,400 MiB minutes."""
     assert limit(reading(0, with_percent(100 * MINUTE, 15))) == 115
-    ten_gib = replace(reading(0, seconds_from_hours("memory", 10)), unit=scale("memory"))
+    ten_gib = replace(reading(0, UNSCALED.seconds_from_hours("memory", 10)), unit=UNSCALED.units("memory"))
     assert limit(ten_gib) == 614_400
     band = 3 + 614_400 // 20
     assert limit(replace(ten_gib, in_force=614_400 - band)) == 614_400 - band

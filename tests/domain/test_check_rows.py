@@ -9,7 +9,7 @@ from bursar_domain.ceiling import Child, Reading, Sample, growth, lag, limit, pa
 from bursar_domain.closing import Carry
 from bursar_domain.fold import AccountBooks, WindowBooks, fold
 from bursar_domain.terms import Terms, simple
-from bursar_domain.units import HOUR, MINUTE, QUARTER, hours_left, scale, seconds_from_hours, with_percent
+from bursar_domain.units import HOUR, MINUTE, QUARTER, UNSCALED, with_percent
 from bursar_domain.wire import RebuiltRange
 from bursar_ledger import slots
 from bursar_ledger.slots import Content, FlatRow, Standing
@@ -120,8 +120,8 @@ def hours_of(stored: Mapping[SlotKey, Content], user: str) -> int:
 
 def ten_gib() -> int:
     """The limit of an unused grant of 10 GiB hours, in MiB minutes."""
-    room = seconds_from_hours("memory", 10)
-    return limit(Reading(0, room, room, unit=scale("memory")))
+    room = UNSCALED.seconds_from_hours("memory", 10)
+    return limit(Reading(0, room, room, unit=UNSCALED.units("memory")))
 
 
 FALLEN = [Sample(0, 24_000), Sample(300, 100), Sample(600, 600)]
@@ -151,7 +151,7 @@ ROWS: list[tuple[str, Callable[[], object], object]] = [
     ("versions and a rebuild without bob", versions, (9, 0)),
     ("carry 50 % of 160 less 100", lambda: carried(WindowBooks(100 * H, adjusted=60 * H, used=100 * H), 50), 30),
     ("carry 25 % with 25 carried in", lambda: carried(WindowBooks(100 * H, carried=25 * H, used=110 * H), 25), 3),
-    ("available is rounded down", lambda: hours_left("cpu", 10 * H - 1), 9),
+    ("available is rounded down", lambda: UNSCALED.hours_left("cpu", 10 * H - 1), 9),
 ]
 
 

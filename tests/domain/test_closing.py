@@ -6,7 +6,7 @@ from bursar_domain.closing import Carry, Subject, closed_windows, closings, is_c
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import AccountBooks, fold
 from bursar_domain.terms import Rules, Step, Terms, Window, build
-from bursar_domain.units import HOUR, QUARTER, seconds_from_hours
+from bursar_domain.units import HOUR, QUARTER, UNSCALED
 from bursar_domain.windows import Span
 
 LONG = 100 * HOUR
@@ -16,8 +16,8 @@ GRACE = 10 * HOUR
 
 def two(granted: int = 100, carried_in: int = 0, grace: int = GRACE, name: str = "cpu") -> Terms:
     """Three windows of a hundred hours with the same grant; the first one got hours carried in."""
-    amounts = {name: seconds_from_hours(name, granted)}
-    carried = {name: seconds_from_hours(name, carried_in)}
+    amounts = {name: UNSCALED.seconds_from_hours(name, granted)}
+    carried = {name: UNSCALED.seconds_from_hours(name, carried_in)}
     windows = tuple(
         Window(number * LONG, (number + 1) * LONG, (Step(number * LONG, amounts, {} if number else carried),))
         for number in range(3)
@@ -32,7 +32,9 @@ def subject(percent: int = 0, most: int | None = None) -> Subject:
 
 def used(terms: Terms, *hours: int, name: str = "cpu") -> AccountBooks:
     """Hours used at the beginning of each window."""
-    return fold([terms], {name: [(number * LONG, seconds_from_hours(name, amount)) for number, amount in enumerate(hours)]})
+    return fold(
+        [terms], {name: [(number * LONG, UNSCALED.seconds_from_hours(name, amount)) for number, amount in enumerate(hours)]}
+    )
 
 
 def told(entries: list[Entry]) -> list[tuple[str, int | None, dict[str, int]]]:
@@ -93,8 +95,8 @@ def test_memory_is_carried_in_whole_gib_hours() -> None:
     terms = two(name="memory")
     entries = closings(subject(33), terms, used(terms, 90, name="memory"), LONG + CLOSED, ())
     assert [dict(item.amounts) for item in entries] == [
-        {"memory": seconds_from_hours("memory", 3)},
-        {"memory": seconds_from_hours("memory", 7)},
+        {"memory": UNSCALED.seconds_from_hours("memory", 3)},
+        {"memory": UNSCALED.seconds_from_hours("memory", 7)},
     ]
 
 

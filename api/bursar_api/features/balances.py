@@ -84,7 +84,7 @@ async def _rows(gateway: Gateway, items: Sequence[Obj]) -> list[Obj]:
         owner, allocation = item["owner"], item["allocation"]
         key = (allocation["spec"]["clusterRef"]["name"], visibility.account_of(owner))
         if key not in known:
-            known[key] = Standings.of(await gateway.ledger.account_reading(*key), wall)
+            known[key] = Standings.of(await gateway.ledger.account_reading(*key), wall, gateway.scales(key[0]))
         names = {"project": owner["metadata"]["name"], "account": key[1]}
         rows.append(names | row(allocation, known[key]))
     return rows

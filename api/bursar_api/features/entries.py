@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from bursar_api import visibility
-from bursar_api.byhand import NewEntry, Side, drafts, suits
+from bursar_api.byhand import NewEntry, Side, drafts, seconds_of, suits
 from bursar_api.entryviews import columns, view
 from bursar_api.errors import Clash, Forbidden, NotFound, Problem
 from bursar_api.features.balances import check_cluster
@@ -55,7 +55,7 @@ async def list_entries(
     for place, account in await _asked(gateway, caller, owners, project, cluster):
         found += await gateway.ledger.entries(place, account, None, kinds, after, limit + 1, allocation)
     found.sort(key=lambda item: item.number)
-    rows = [view(item, owners.get(item.entry.account)) for item in found[:limit]]
+    rows = [view(item, owners.get(item.entry.account), gateway.scales(item.entry.cluster)) for item in found[:limit]]
     if form == "csv":
         return sheet(columns(), (flat for row in rows for flat in _flat(row)), "entries")
     return paged(rows, str(found[limit - 1].number) if len(found) > limit else None)
@@ -108,7 +108,8 @@ async def make_entry(
     body.check()
     request = request_id or uuid4().hex
     booked = await _book(gateway, caller, owner, body, f"adjust/{idempotency_key or request}", request, dry_run=dry_run)
-    answer = {"items": [view(item, body.project) for item in booked], "dryRun": dry_run}
+    items = [view(item, body.project, gateway.scales(item.entry.cluster)) for item in booked]
+    answer = {"items": items, "dryRun": dry_run}
     return Response(orjson.dumps(answer), status_code=201, media_type="application/json", headers={"X-Request-Id": request})
 
 
@@ -170,8 +171,9 @@ async def _decide(
     newest = await gateway.ledger.last_entry(cluster, account)
     made = await gateway.ledger.entries(cluster, account, sides[0].uid, BY_HAND)
     reading = await gateway.ledger.account_reading(cluster, account)
-    now = reading.scheduler_time or int(time.time())
-    entries = drafts(body, sides, cluster, account, at=now // QUARTER * QUARTER, author=person.name, key=key)
+    now, scales = reading.scheduler_time or int(time.time()), gateway.scales(cluster)
+    amount, at = seconds_of(body, scales), now // QUARTER * QUARTER
+    entries = drafts(body, sides, amount, cluster, account, at=at, author=person.name, key=key)
     if not await gateway.ledger.booked([entry.key for entry in entries]):
-        suits(body, sides, reading, now, [item.entry for item in made])
+        suits(body, sides, reading, now, [item.entry for item in made], scales)
     return entries, newest

@@ -19,7 +19,8 @@ from bursar_api.periods import AskedSpan, Span
 from bursar_api.printed import By, Used
 from bursar_api.sheets import sheet
 from bursar_api.statement import Line, Period
-from bursar_domain.units import QUARTER, hours_left, hours_used
+from bursar_domain.units import QUARTER, UNSCALED, Scales
+from bursar_domain.wire import BillingEntry
 from bursar_ledger.accounts import AccountReading
 from bursar_ledger.statements import StatementReading
 
@@ -50,7 +51,7 @@ async def statements(
     names = sorted(c["metadata"]["name"] for c in gateway.caches.clusters.items() if cluster in (None, c["metadata"]["name"]))
     account = visibility.account_of(owner)
     readings = await gateway.ledger.statement_readings(names, account, *span, printed.STORED[by])
-    parts = [_part(reading, account, span, by, int(time.time())) for reading in readings]
+    parts = [_part(reading, account, span, by, int(time.time()), gateway.billing(reading.cluster)) for reading in readings]
     found = [part for part in parts if part["totals"]]
     if form == "csv":
         return sheet(columns(by), _rows(project, found, by), f"statement-{project}")
@@ -73,19 +74,21 @@ def _rows(project: str, parts: Iterable[Obj], by: By) -> Iterable[Obj]:
             yield {"cluster": part["cluster"], "project": project, **row}
 
 
-def _part(reading: StatementReading, account: str, span: Span, by: By, wall: int) -> Obj:
-    """The account on one cluster."""
-    known = reading.account
+def _part(reading: StatementReading, account: str, span: Span, by: By, wall: int, billing: BillingEntry | None) -> Obj:
+    """The account on one cluster; hours of billing in its service units."""
+    known, scales = reading.account, UNSCALED if billing is None else billing.scales
     used = printed.used(reading, span, by)
     lines = statement.lines(known, reading.made, _period(span, known, wall))
     sums, balances = printed.totals(used), statement.totals(lines)
+    names = sorted({*balances, *sums})
     return {
         "cluster": reading.cluster,
         "account": account,
+        "billing": None if billing is None else {"version": billing.version, "scale": billing.scale},
         "asOf": _edge(known.watermark),
         "final": printed.is_final(reading, span.end),
-        "totals": [_total(name, balances.get(name, Line()), sums.get(name, Used())) for name in sorted({*balances, *sums})],
-        "lines": _by_allocation(known, lines) if by == "allocation" else _by_label(used, by),
+        "totals": [_total(name, balances.get(name, Line()), sums.get(name, Used()), scales) for name in names],
+        "lines": _by_allocation(known, lines, scales) if by == "allocation" else _by_label(used, by, scales),
     }
 
 
@@ -100,24 +103,26 @@ def _use(used: Used) -> dict[str, int]:
     return dict(zip(USE, figures, strict=True))
 
 
-def _total(resource: str, line: Line, used: Used) -> Obj:
+def _total(resource: str, line: Line, used: Used, scales: Scales) -> Obj:
     """Use beside the balance; ``kept``: what corrections took off that stays with allocations that were over."""
     kept = line.booked + line.unfunded - used.charged - used.corrections
-    return _shown(resource, asdict(line) | _use(used) | {"kept": kept})
+    return _shown(resource, asdict(line) | _use(used) | {"kept": kept}, scales)
 
 
-def _by_label(found: Mapping[printed.Key, Used], by: By) -> list[Obj]:
-    return [_shown(resource, _use(used)) | {by: label} for (resource, label), used in found.items()]
+def _by_label(found: Mapping[printed.Key, Used], by: By, scales: Scales) -> list[Obj]:
+    return [_shown(resource, _use(used), scales) | {by: label} for (resource, label), used in found.items()]
 
 
-def _by_allocation(reading: AccountReading, lines: Mapping[statement.Key, Line]) -> list[Obj]:
-    return [_shown(name, asdict(line)) | {"allocation": reading.names.get(uid, uid)} for (uid, name), line in lines.items()]
+def _by_allocation(reading: AccountReading, lines: Mapping[statement.Key, Line], scales: Scales) -> list[Obj]:
+    names = reading.names
+    return [_shown(name, asdict(line), scales) | {"allocation": names.get(uid, uid)} for (uid, name), line in lines.items()]
 
 
-def _shown(resource: str, figures: Mapping[str, int]) -> Obj:
+def _shown(resource: str, figures: Mapping[str, int], scales: Scales) -> Obj:
     """Hours, what was taken rounded up and what there is rounded down, and the exact unit-seconds."""
     shown: Obj = {"resource": resource}
     for name, amount in figures.items():
-        shown[f"{name}Hours"] = hours_used(resource, amount) if name in TAKEN else hours_left(resource, amount)
+        rounded = scales.hours_used if name in TAKEN else scales.hours_left
+        shown[f"{name}Hours"] = rounded(resource, amount)
         shown[f"{name}Seconds"] = amount
     return shown

@@ -15,7 +15,7 @@ from bursar_api.identity import Caller, Person
 from bursar_api.periods import AskedSpan, Span, refusal
 from bursar_api.sheets import sheet
 from bursar_api.state import Gateway
-from bursar_domain.units import hours_used
+from bursar_domain.units import Scales
 
 router = APIRouter(tags=["usage"])
 Obj = dict[str, Any]
@@ -76,7 +76,8 @@ async def _rows(gateway: Gateway, cluster: str, owners: dict[str, Obj], span: Sp
         for one in asked:
             sums = await gateway.ledger.usage(cluster, account=one, start=span.start, end=span.end, by=by, user=user)
             found += (dict(row) for row in sums if row["account"] in owners)
-    return [_shown(cluster, owners[row["account"]], row) for row in found]
+    scales = gateway.scales(cluster)
+    return [_shown(cluster, owners[row["account"]], row, scales) for row in found]
 
 
 async def _by_allocation(gateway: Gateway, cluster: str, account: str, span: Span) -> Iterable[Obj]:
@@ -89,9 +90,11 @@ async def _by_allocation(gateway: Gateway, cluster: str, account: str, span: Spa
     ]
 
 
-def _shown(cluster: str, owner: Obj, row: Obj) -> Obj:
-    hours = hours_used(str(row["resource"]), int(row["charged"]))
-    return {"cluster": cluster, "project": owner["metadata"]["name"], **row, "hours": hours}
+def _shown(cluster: str, owner: Obj, row: Obj, scales: Scales) -> Obj:
+    """Hours rounded up, and the unit-seconds of one such hour for whoever adds rows up."""
+    resource = str(row["resource"])
+    figures = {"hours": scales.hours_used(resource, int(row["charged"])), "secondsPerHour": scales.seconds_per_hour(resource)}
+    return {"cluster": cluster, "project": owner["metadata"]["name"], **row, **figures}
 
 
 async def _as_of(gateway: Gateway, names: Iterable[str]) -> dict[str, str]:

@@ -69,7 +69,7 @@ def _resource(figures: Obj, row: Obj, paper: Paper) -> Iterator[Text]:
     percent, room = figures["usedPercent"], figures["roomHours"]
     style = "red" if percent >= 100 else "yellow" if percent >= 80 else "green"
     bar = Text(paper.bar(percent / 100, 20 if paper.width >= 76 else 10), style=style)
-    used = f"{number(figures['usedHours'])} of {number(room)} h used"
+    used = f"{number(figures['usedHours'])} of {number(room)} {_unit(figures)} used"
     indent = INDENT + NAME
     head = f"  {paper.crop(figures['name'], NAME - 1)}"
     yield from paper.flow(head, [bar, f"{percent:>3}%", used, _left(figures)], indent)
@@ -79,6 +79,11 @@ def _resource(figures: Obj, row: Obj, paper: Paper) -> Iterator[Text]:
     parts = _room(figures)
     if parts:
         yield from paper.paragraph(parts, indent)
+
+
+def _unit(figures: Obj) -> str:
+    """Hours of billing are service units."""
+    return "SU" if figures["name"] == "billing" else "h"
 
 
 def _left(figures: Obj) -> Text:
@@ -93,7 +98,7 @@ def _left(figures: Obj) -> Text:
 def _outlook(figures: Obj, row: Obj) -> Iterator[str]:
     """Rate, what running jobs may still use, and where that leads."""
     if figures["burnPerDayHours"] is not None:
-        yield f"{number(figures['burnPerDayHours'])} h/day"
+        yield f"{number(figures['burnPerDayHours'])} {_unit(figures)}/day"
     if figures["committedHours"]:
         yield f"running jobs may use {number(figures['committedHours'])}"
     if figures["availableSeconds"] > 0 and row["phase"] == "Running":

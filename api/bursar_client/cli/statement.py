@@ -58,6 +58,8 @@ def register(app: typer.Typer) -> None:
         if any(part["lines"] for part in found["items"]):
             typer.echo()
             show(rows(found, "lines"), screen(by, (*BALANCE, *OWN) if by is By.ALLOCATION else MOVED), output)
+        for line in scales(found["items"]):
+            typer.echo(f"\n{line}")
         open_still = [item["cluster"] for item in found["items"] if not item["final"]]
         if found["end"] is not None and open_still:
             typer.echo(f"\n{NOT_FINAL.format(', '.join(open_still))}")
@@ -69,6 +71,16 @@ def rows(found: Obj, part: str, *, with_totals: bool = False) -> list[Obj]:
         {"cluster": item["cluster"], "project": found["project"], **row}
         for item in found["items"]
         for row in (*(item["totals"] if with_totals else ()), *item[part])
+    ]
+
+
+def scales(items: list[Obj]) -> list[str]:
+    """What hours of billing are, cluster by cluster where they occur."""
+    return [
+        f"Billing on {item['cluster']}: hours are service units of {item['billing']['scale']:,} billing units each"
+        f" (weights of version {item['billing']['version']})."
+        for item in items
+        if item["billing"] and any(row["resource"] == "billing" for row in item["totals"])
     ]
 
 

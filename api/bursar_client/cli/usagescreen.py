@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 from rich.text import Text
 
 from bursar_client.cli.paper import Paper, last_day, moment, number
-from bursar_domain.units import hours_used
 
 Obj = dict[str, Any]
 LINES: Final = 20
@@ -16,10 +15,16 @@ IN_TIME: Final = frozenset({"month", "day"})
 
 
 class Bar(NamedTuple):
-    """One line: what it is called, and unit-seconds."""
+    """One line: what it is called, unit-seconds, and how many of them make an hour as people write it."""
 
     label: str
     seconds: int
+    per_hour: int
+
+    @property
+    def hours(self) -> int:
+        """Rounded up, as all that was used."""
+        return -(-self.seconds // self.per_hour)
 
 
 def draw(found: Obj, by: str, paper: Paper) -> Iterator[Text]:
@@ -29,10 +34,10 @@ def draw(found: Obj, by: str, paper: Paper) -> Iterator[Text]:
     groups = bars(found["items"], by)
     room = max(FEWEST, LINES // max(1, len(groups)) - 1)
     for (cluster, resource), items in groups.items():
-        total = hours_used(resource, sum(item.seconds for item in items))
+        total = _sum("", items).hours
         title = f"{resource} hours on {cluster}{_between(found)}: {number(total)}"
         yield Text(paper.crop(title, paper.width), style="bold")
-        yield from _chart(few(items, room, in_time=by in IN_TIME), resource, paper)
+        yield from _chart(few(items, room, in_time=by in IN_TIME), paper)
     for cluster, as_of in sorted(found["asOf"].items()):
         yield Text(paper.crop(f"{cluster}: complete up to {moment(as_of)}", paper.width), style="dim")
 
@@ -40,9 +45,10 @@ def draw(found: Obj, by: str, paper: Paper) -> Iterator[Text]:
 def bars(rows: Sequence[Obj], by: str) -> Mapping[tuple[str, str], list[Bar]]:
     """(cluster, resource) -> bars: in time where they are of time, else the longest first."""
     sums: defaultdict[tuple[str, str], defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    per_hour = {(row["cluster"], row["resource"]): int(row["secondsPerHour"]) for row in rows}
     for row in rows:
         sums[row["cluster"], row["resource"]][label(row, by)] += row["charged"]
-    return {key: _ordered(cells, by) for key, cells in sorted(sums.items())}
+    return {key: _ordered(cells, by, per_hour[key]) for key, cells in sorted(sums.items())}
 
 
 def label(row: Obj, by: str) -> str:
@@ -54,8 +60,8 @@ def label(row: Obj, by: str) -> str:
     return str(row[by])
 
 
-def _ordered(cells: Mapping[str, int], by: str) -> list[Bar]:
-    found = [Bar(name, seconds) for name, seconds in cells.items()]
+def _ordered(cells: Mapping[str, int], by: str, per_hour: int) -> list[Bar]:
+    found = [Bar(name, seconds, per_hour) for name, seconds in cells.items()]
     return sorted(found) if by in IN_TIME else sorted(found, key=lambda bar: (-bar.seconds, bar.label))
 
 
@@ -65,13 +71,17 @@ def few(items: Sequence[Bar], room: int, *, in_time: bool) -> list[Bar]:
         return list(items)
     shown, rest = (items[-room + 1 :], items[: -room + 1]) if in_time else (items[: room - 1], items[room - 1 :])
     words = f"{len(rest)} before" if in_time else f"{len(rest)} others"
-    together = Bar(words, sum(bar.seconds for bar in rest))
+    together = _sum(words, rest)
     return [together, *shown] if in_time else [*shown, together]
 
 
-def _chart(items: Sequence[Bar], resource: str, paper: Paper) -> Iterator[Text]:
+def _sum(label: str, items: Sequence[Bar]) -> Bar:
+    return Bar(label, sum(bar.seconds for bar in items), items[0].per_hour)
+
+
+def _chart(items: Sequence[Bar], paper: Paper) -> Iterator[Text]:
     longest, total = max(bar.seconds for bar in items), sum(bar.seconds for bar in items)
-    figures = [f"{number(hours_used(resource, bar.seconds))} {_percent(bar.seconds, total):>4}" for bar in items]
+    figures = [f"{number(bar.hours)} {_percent(bar.seconds, total):>4}" for bar in items]
     right = max(map(len, figures))
     left = min(max(len(bar.label) for bar in items), max(8, (paper.width - right - 6) // 2))
     cells = max(5, min(40, paper.width - left - right - 6))

@@ -10,7 +10,7 @@ from bursar_domain.fold import AccountBooks, WindowBooks
 from bursar_domain.ladder import Rule, Standing
 from bursar_domain.projection import Rate
 from bursar_domain.terms import Terms
-from bursar_domain.units import hours_left, hours_used
+from bursar_domain.units import UNSCALED, Scales
 from bursar_operator.domain import hours
 from bursar_operator.ledgerview import Figures
 
@@ -26,6 +26,7 @@ class View:
     now: int
     committed: Mapping[str, int]
     rates: Mapping[str, Rate | None]
+    scales: Scales = UNSCALED
 
     @property
     def window(self) -> Mapping[str, WindowBooks]:
@@ -68,9 +69,9 @@ def held(allocation: Obj) -> dict[str, int]:
     return hours.upper(hours.of(status.get("charged")), hours.of(status.get("granted")))
 
 
-def used_hours(books: AccountBooks, uid: str) -> dict[str, int]:
+def used_hours(books: AccountBooks, uid: str, scales: Scales) -> dict[str, int]:
     """Whole hours that an allocation used in all windows, rounded up."""
-    return {name: hours_used(name, amount) for name, amount in books.booked(uid).items()}
+    return {name: scales.hours_used(name, amount) for name, amount in books.booked(uid).items()}
 
 
 def in_force(view: View, rules: Sequence[Rule], before: tuple[int, Collection[str]]) -> frozenset[str]:
@@ -81,16 +82,16 @@ def in_force(view: View, rules: Sequence[Rule], before: tuple[int, Collection[st
 
 def figures(view: View, rules: Sequence[Rule], keys: Collection[str], as_of: datetime | None, *, stale: bool) -> Figures:
     """Figures of one allocation for its status, of the window that runs."""
-    window = view.window
+    window, scales = view.window, view.scales
     exhaustion = view.exhaustion()
     known = None if as_of is None else int(as_of.timestamp())
     return Figures(
-        used={name: hours_used(name, books.booked) for name, books in window.items()},
-        committed=committed_hours(view.committed, window.keys()),
-        adjusted={name: hours_left(name, total) for name, b in window.items() if (total := b.adjusted + b.credited - b.debt)},
-        available={name: hours_left(name, books.left) for name, books in window.items()},
-        window_hours={name: max(0, hours_left(name, books.granted)) for name, books in window.items()},
-        carried={name: hours_left(name, books.carried) for name, books in window.items() if books.carried},
+        used={name: scales.hours_used(name, books.booked) for name, books in window.items()},
+        committed=committed_hours(view.committed, window.keys(), scales),
+        adjusted={name: scales.hours_left(name, total) for name, b in window.items() if (total := _beside(b))},
+        available={name: scales.hours_left(name, books.left) for name, books in window.items()},
+        window_hours={name: max(0, scales.hours_left(name, books.granted)) for name, books in window.items()},
+        carried={name: scales.hours_left(name, books.carried) for name, books in window.items() if books.carried},
         window_start=datetime.fromtimestamp(view.window_start, UTC),
         window_end=datetime.fromtimestamp(view.terms.windows[view.terms.index(view.now)].end, UTC),
         used_percent=ladder.used_percent(view.standings()),
@@ -104,6 +105,11 @@ def figures(view: View, rules: Sequence[Rule], keys: Collection[str], as_of: dat
     )
 
 
+def _beside(books: WindowBooks) -> int:
+    """What was given or taken beside the grant and what was carried in."""
+    return books.adjusted + books.credited - books.debt
+
+
 def _coverage(view: View, known: int | None) -> int:
     """How much of the time from the window's start to now the usage covers, in percent."""
     start, now = view.window_start, view.now
@@ -112,6 +118,6 @@ def _coverage(view: View, known: int | None) -> int:
     return max(0, min(100, (min(known, now) - start) * 100 // (now - start))) if known is not None else 0
 
 
-def committed_hours(committed: Mapping[str, int], resources: Collection[str]) -> dict[str, int]:
+def committed_hours(committed: Mapping[str, int], resources: Collection[str], scales: Scales) -> dict[str, int]:
     """Whole hours that running jobs may still use, rounded up, of the resources that the allocation lists."""
-    return {name: hours_used(name, amount) for name, amount in committed.items() if name in resources and amount > 0}
+    return {name: scales.hours_used(name, amount) for name, amount in committed.items() if name in resources and amount > 0}

@@ -78,9 +78,15 @@ def enrolled(cluster: Mapping[str, Any]) -> bool:
 
 
 def status(
-    cluster: Obj, agent: AgentView | None, accounts: AccountsView, desired: int | None, patience: Patience, now: datetime
+    cluster: Obj,
+    agent: AgentView | None,
+    accounts: AccountsView,
+    desired: int | None,
+    patience: Patience,
+    now: datetime,
+    billing_version: int | None = None,
 ) -> Obj:
-    """The status that answers this spec and this agent."""
+    """The status that answers this spec and this agent; ``desired`` and ``billing_version`` are what is published."""
     before = dict(cluster.get("status") or {})
     generation = cluster["metadata"].get("generation")
     said = _conditions(cluster, agent, accounts, desired, patience, now)
@@ -88,7 +94,8 @@ def status(
     for type_, (holds, reason, message) in said.items():
         conditions = set_condition(conditions, type_, holds, reason, message, now, generation)
     shown = _agent(before.get("agent") or {}, agent, desired, now)
-    return before | {"conditions": conditions, "observedGeneration": generation} | ({"agent": shown} if shown else {})
+    after = before | {"conditions": conditions, "observedGeneration": generation} | ({"agent": shown} if shown else {})
+    return after | ({} if billing_version is None else {"billingVersion": billing_version})
 
 
 def _conditions(

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bursar_crds.names import DEFAULT_ROOT_ACCOUNT
+from bursar_domain.billing import billing_of, scales_of
 from bursar_domain.fold import Correction
 from bursar_domain.published import correction_entries, ended_entry, signed
 from bursar_domain.terms import Terms
-from bursar_domain.units import scale, trackable
+from bursar_domain.units import trackable
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
@@ -21,8 +22,9 @@ Obj = Mapping[str, Any]
 
 
 def settings(cluster: Obj) -> ClusterSettings:
-    """What the Cluster says about enforcement. Capacities are in units (memory in MiB), as the scheduler counts them."""
+    """What the Cluster says about enforcement. Capacities are in units, as the scheduler counts them: memory in MiB."""
     name, spec = cluster["metadata"]["name"], cluster["spec"]
+    scales = scales_of(cluster)
     scheduler, brake, drift = spec["scheduler"], spec.get("brake") or {}, spec.get("drift") or {}
     return ClusterSettings(
         cluster=name,
@@ -35,11 +37,12 @@ def settings(cluster: Obj) -> ClusterSettings:
         drift_limits=drift.get("limits") or "Enforce",
         drift_members=drift.get("members") or "Enforce",
         limit_mode=spec.get("limitMode") or "Account",
+        billing=billing_of(cluster),
         resources=tuple(
             TrackedResource(
                 name=item["name"],
                 trackable=item.get("trackable") or trackable(item["name"]),
-                capacity=item["capacity"] * scale(item["name"]),
+                capacity=item["capacity"] * scales.units(item["name"]),
             )
             for item in sorted(spec["resources"], key=lambda item: str(item["name"]))
         ),

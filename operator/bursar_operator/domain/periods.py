@@ -7,7 +7,7 @@ from bursar_crds.instants import parse_instant
 from bursar_domain.closing import Carry
 from bursar_domain.ladder import Action, Basis, Rule
 from bursar_domain.terms import Rules
-from bursar_domain.units import DAY
+from bursar_domain.units import DAY, Scales
 from bursar_domain.windows import Span, WindowError, cut
 from bursar_domain.wire import AllocationEntry
 from bursar_operator.domain import hours, postings
@@ -61,7 +61,7 @@ def rules_of_entry(entry: AllocationEntry) -> Rules:
     )
 
 
-def grant_of(allocation: Obj, account: str) -> postings.Grant:
+def grant_of(allocation: Obj, account: str, scales: Scales) -> postings.Grant:
     """What postings are planned from."""
     spec, status, metadata = allocation["spec"], allocation.get("status") or {}, allocation["metadata"]
     period = period_of(allocation)
@@ -77,6 +77,7 @@ def grant_of(allocation: Obj, account: str) -> postings.Grant:
         shares=tuple(_share(item) for item in spec.get("tranches") or ()),
         opened=frozenset(spec.get("openedGates") or ()),
         pool=str(status.get("pool") or ""),
+        scales=scales,
     )
 
 
@@ -91,10 +92,10 @@ def grant_of_entry(entry: AllocationEntry, cluster: str, account: str) -> postin
     return postings.Grant(entry.uid, cluster, account, entry.namespace, entry.name, entry.start, until, {})
 
 
-def carry_of(allocation: Obj) -> Carry:
+def carry_of(allocation: Obj, scales: Scales) -> Carry:
     """What a window leaves to the next."""
     found = allocation["spec"].get("carryOver") or {}
-    return Carry(int(found.get("percent", 0)), found.get("maximumHours"))
+    return Carry(int(found.get("percent", 0)), found.get("maximumHours"), scales)
 
 
 def thresholds_of(allocation: Obj) -> tuple[Rule, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from bursar_domain.closing import AUTHOR
 from bursar_domain.entries import Entry, EntryKind
-from bursar_domain.units import QUARTER, seconds_from_hours
+from bursar_domain.units import QUARTER, UNSCALED, Scales
 
 WHOLE: Final = 100
 TAKEN_BACK: Final = "taken back"
@@ -46,6 +46,7 @@ class Grant:
     shares: Sequence[Share] = ()
     opened: frozenset[str] = frozenset()
     pool: str = ""
+    scales: Scales = UNSCALED
 
 
 def acts_from(grant: Grant, now: int | None, *, from_start: bool) -> int:
@@ -91,7 +92,9 @@ def _wanted(grant: Grant, at: int) -> list[Posting]:
 
 def _totals(grant: Grant, second: int) -> Totals:
     percent = _opened(grant, second)
-    return {name: seconds_from_hours(name, hours) * percent // WHOLE for name, hours in sorted(grant.hours.items())}
+    return {
+        name: grant.scales.seconds_from_hours(name, hours) * percent // WHOLE for name, hours in sorted(grant.hours.items())
+    }
 
 
 def _opened(grant: Grant, second: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from bursar_agent.schedulers.slurm import readiness
 from bursar_agent.schedulers.slurm.readiness import Facts
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
-from bursar_domain.wire import ClusterSettings, TrackedResource
+from bursar_domain.wire import BillingEntry, ClusterSettings, TrackedResource, WeightEntry
 from bursar_local.slurm import Slurm
 from bursar_testing.slurm_accounts import cluster_settings
 
@@ -146,15 +146,19 @@ def test_a_qos_that_soft_land_can_use_is_none() -> None:
     assert reasons(replace(GOOD, soft_land_qos="free")) == set()
 
 
-WEIGHTS = {"cpu": 1, "gpu": 16, "memory": 2}
+BILLING = BillingEntry(
+    version=3,
+    scale=1,
+    weights=tuple(WeightEntry(name=name, weight=weight) for name, weight in {"cpu": 1, "gpu": 16, "memory": 2}.items()),
+)
 TRACKABLES = {"cpu": "cpu", "gpu": "gres/gpu", "memory": "mem"}
 
 
 def weighted(text: str | None) -> list[str]:
     """Remedies for one partition with these TRESBillingWeights."""
     partition = {"PartitionName": "batch"} | ({} if text is None else {"TRESBillingWeights": text})
-    misses = list(readiness.billing_misses(WEIGHTS, TRACKABLES, [partition]))
-    assert all(miss.reason == "BillingWeights" and miss.message for miss in misses)
+    misses = list(readiness.billing_misses(BILLING, TRACKABLES, [partition]))
+    assert all(miss.reason == "BillingWeights" and "version 3 of" in miss.message for miss in misses)
     return [miss.remedy for miss in misses]
 
 
@@ -174,6 +178,17 @@ LINE = "PartitionName=batch TRESBillingWeights=cpu=1,gres/gpu=16,mem=2G"
 )
 def test_weights_that_differ_are_a_miss_with_the_exact_line(text: str | None) -> None:
     assert weighted(text) == [LINE]
+
+
+def test_weights_are_asked_for_where_the_cluster_has_billing_and_fractions_where_it_has_none() -> None:
+    resources = tuple(TrackedResource(name=name, trackable=trackable, capacity=8) for name, trackable in TRACKABLES.items())
+    billing = TrackedResource(name="billing", trackable="billing", capacity=8)
+    weighed = ALPHA.model_copy(update={"resources": resources, "billing": BILLING})
+    unweighed = ALPHA.model_copy(update={"resources": (*resources, billing)})
+    exact = replace(GOOD, partitions=({**BATCH, "TRESBillingWeights": "CPU=1,GRES/gpu=16,Mem=2G"},))
+    assert reasons(exact, weighed) == reasons(exact, unweighed) == set()
+    assert reasons(GOOD, weighed) == {"BillingWeights"}
+    assert reasons(GOOD, unweighed) == {"FractionalWeights"}
 
 
 async def test_decay_that_is_switched_on_in_the_running_slurm_is_found_and_gone_again(

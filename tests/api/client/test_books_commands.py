@@ -39,7 +39,16 @@ ANSWERS: dict[str, Obj] = {
     "/api/v1/statements": {
         "project": "p",
         "end": "2026-04-01T00:00:00Z",
-        "items": [{"cluster": "alpha", "final": False, "totals": [TOTAL], "lines": [TOTAL | {"user": "alice"}]}],
+        "items": [
+            {
+                "cluster": "alpha",
+                "final": False,
+                "billing": {"version": 3, "scale": 1000},
+                "totals": [TOTAL, TOTAL | {"resource": "billing"}],
+                "lines": [TOTAL | {"user": "alice"}],
+            },
+            {"cluster": "beta", "final": True, "billing": None, "totals": [TOTAL | {"resource": "billing"}], "lines": []},
+        ],
     },
     "/api/v1/allocations/p/main/gates/review": {"project": "p", "name": "main", "spec": {"openedGates": ["review"]}},
     "/api/v1/audit/entries/verify": {"rows": 9, "hash": "f" * 64, "problems": [{"number": 4, "what": "it was edited"}]},
@@ -117,6 +126,9 @@ def test_statement(asked: list[Obj], form: str, by: str) -> None:
     assert done.exit_code == 0, done.output
     assert "alice" in done.output
     assert ("Not final on alpha" in done.output) == (form == "table")
+    words = "Billing on alpha: hours are service units of 1,000 billing units each (weights of version 3)."
+    assert (words in done.output) == (form == "table")
+    assert "Billing on beta" not in done.output
     assert asked[0]["query"] == f"project=p&start=2026-03-01&end=2026-04-01&by={by}"
 
 

@@ -14,11 +14,9 @@ SMALL = "u"
 
 def usage(rows: list[tuple[str, int]], by: str = "user", resource: str = "cpu", **more: Any) -> Obj:
     """An answer of the gateway: label and hours of each row."""
-    scale = 1024 if resource == "memory" else 1
-    items = [
-        {"cluster": "alpha", "project": "p", "account": "p", "resource": resource, by: name, "charged": hours * HOUR * scale}
-        for name, hours in rows
-    ]
+    per_hour = HOUR * {"memory": 1024, "billing": 1000}.get(resource, 1)
+    head = {"cluster": "alpha", "project": "p", "account": "p", "resource": resource, "secondsPerHour": per_hour}
+    items = [head | {by: name, "charged": hours * per_hour} for name, hours in rows]
     return {"items": items, "asOf": {"alpha": "2026-10-05T06:00:00Z"}, "start": None, "end": None} | more
 
 
@@ -35,6 +33,15 @@ def test_people_are_ordered_by_what_they_used() -> None:
         "  bob    █████████████░░░░░░░░░░░░░░░░░░░░░░░░░░░  100  25%",
         "alpha: complete up to 2026-10-05 06:00 UTC",
     ]
+
+
+def test_parts_of_service_units_are_added_before_they_are_rounded() -> None:
+    found = usage([("bob", 0), ("alice", 0)], resource="billing")
+    for row in found["items"]:
+        row["charged"] = 400 * HOUR
+    lines = drawn(found)
+    assert lines[0] == "billing hours on alpha: 1"
+    assert all(line.endswith("  1  50%") for line in lines[1:3])
 
 
 def test_months_stay_in_their_order_and_the_oldest_go_together() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bursar_api.balance import Standings, attributed, coverage, row
 from bursar_domain.fold import Correction, cuts
 from bursar_domain.terms import Step, Terms, Window, simple
-from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.units import HOUR, QUARTER, UNSCALED, Scales
 from bursar_domain.wire import AccountState
 from bursar_ledger.accounts import AccountReading
 
@@ -40,9 +40,9 @@ def allocation(uid: str = "A", resources: tuple[str, ...] = ("cpu",), **status: 
     }
 
 
-def shown(read: AccountReading, stored: Obj | None = None) -> Obj:
+def shown(read: AccountReading, stored: Obj | None = None, scales: Scales = UNSCALED) -> Obj:
     """The row."""
-    return row(stored or allocation(), Standings.of(read, 0))
+    return row(stored or allocation(), Standings.of(read, 0, scales))
 
 
 def hours(figures: Obj) -> dict[str, int]:
@@ -64,6 +64,15 @@ def test_granted_used_left_rate_and_the_day_it_runs_out() -> None:
     assert found["asOf"] == "2026-01-21T00:00:00Z"
     assert found["projection"].startswith("use of the last 14 days goes on at the same rate")
     assert (found["phase"], found["coveragePercent"]) == ("Running", 100)
+
+
+def test_hours_of_billing_are_service_units_of_the_clusters_scale() -> None:
+    scales = Scales(1000)
+    grant = simple("A", START, START + 365 * DAY, {"billing": scales.seconds_from_hours("billing", 50)})
+    read = reading(grant, use={"billing": [(START + 6 * DAY, 14_000 * HOUR + 1)]})
+    [figures] = shown(read, allocation(resources=("billing",)), scales)["resources"]
+    assert hours(figures) == {"granted": 50, "room": 50, "used": 15, "available": 35, "left": 35, "burnPerDay": 1}
+    assert (figures["grantedSeconds"], figures["usedSeconds"]) == (50_000 * HOUR, 14_000 * HOUR + 1)
 
 
 def test_a_grant_that_lasts_has_no_day_to_run_out() -> None:

@@ -11,7 +11,7 @@ from bursar_agent.client import Gateway
 from bursar_agent.loop import Agent
 from bursar_agent.schedulers.simulator import SimulatedScheduler
 from bursar_agent.settings import AgentSettings
-from bursar_domain.units import seconds_from_hours
+from bursar_domain.units import UNSCALED
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
@@ -66,7 +66,7 @@ def step_at(at: int, hours: Mapping[str, int], **more: Mapping[str, int]) -> Ste
 
 
 def _seconds(hours: Mapping[str, int]) -> dict[str, int]:
-    return {name: seconds_from_hours(name, amount) for name, amount in hours.items()}
+    return {name: UNSCALED.seconds_from_hours(name, amount) for name, amount in hours.items()}
 
 
 def account(name: str, *allocations: AllocationEntry, members: tuple[str, ...] = (), closed: bool = False) -> AccountEntry:

@@ -7,7 +7,7 @@ from bursar_domain.buckets import Amounts, RowKey
 from bursar_domain.keys import Signer
 from bursar_domain.published import signed
 from bursar_domain.terms import Terms
-from bursar_domain.units import HOUR, QUARTER, hours_left
+from bursar_domain.units import HOUR, QUARTER, UNSCALED
 from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings, CorrectionEntry, SlotReport
 from bursar_ledger import Ledger
 from bursar_testing.wires import hello, slot, status, usage
@@ -21,7 +21,7 @@ def at(text: str) -> int:
 def published(terms: Terms, project: str, name: str, revision: int = 1) -> AllocationEntry:
     """An allocation whose hours are those of its windows."""
     granted = {
-        resource: sum(hours_left(resource, window.last.granted.get(resource, 0)) for window in terms.windows)
+        resource: sum(UNSCALED.hours_left(resource, window.last.granted.get(resource, 0)) for window in terms.windows)
         for resource in sorted(terms.resources)
     }
     return AllocationEntry(

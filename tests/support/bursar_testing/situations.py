@@ -7,7 +7,7 @@ from bursar_agent import grants, plan
 from bursar_agent.memory import AccountMemory
 from bursar_agent.plan import Figures, Situation
 from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, Reading
-from bursar_domain.units import seconds_from_hours
+from bursar_domain.units import UNSCALED
 from bursar_domain.wire import AccountEntry, ClusterSettings
 from bursar_testing.agents import cluster_settings
 
@@ -35,7 +35,7 @@ def situation(
 ) -> Situation:
     """One account; ``used_hours`` of cpu were used an hour ago, or ``use`` says (second, hours) by resource."""
     hours = {"cpu": [(now - HOUR, used_hours)]} if use is None else use
-    sums = {name: [(at, seconds_from_hours(name, n)) for at, n in items if n] for name, items in hours.items()}
+    sums = {name: [(at, UNSCALED.seconds_from_hours(name, n)) for at, n in items if n] for name, items in hours.items()}
     views = {seen.account: seen} if seen else {}
     root = view("bursar", {"cpu": Reading(limit=10**9)}, parent="root")
     given: dict[str, Any] = {

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from bursar_domain.buckets import Amounts, RowKey, SlotKey
 from bursar_domain.keys import Signer
-from bursar_domain.units import seconds_from_hours
+from bursar_domain.units import UNSCALED
 from bursar_domain.wire import (
     AccountEntry,
     AllocationEntry,
@@ -64,7 +64,7 @@ def settings(cluster: str = "alpha", capacity: int = 64) -> ClusterSettings:
 def allocation(uid: str, revision: int = 1, hours: int | Mapping[str, int] = 100) -> AllocationEntry:
     """An allocation that never ends, with all its hours in one window."""
     granted = {"cpu": hours} if isinstance(hours, int) else dict(hours)
-    seconds = {name: seconds_from_hours(name, amount) for name, amount in granted.items()}
+    seconds = {name: UNSCALED.seconds_from_hours(name, amount) for name, amount in granted.items()}
     return AllocationEntry(
         uid=uid,
         namespace="project-p",

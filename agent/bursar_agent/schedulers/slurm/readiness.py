@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from bursar_crds.reasons import Reason
-from bursar_domain.wire import ClusterSettings, Miss
+from bursar_domain.wire import BillingEntry, ClusterSettings, Miss
 
 ENFORCE: Final = "associations,limits,qos,safe"
 OLDEST: Final = (21, 8)
@@ -157,7 +157,10 @@ def _resources(settings: ClusterSettings, facts: Facts) -> Iterator[Miss]:
         if name not in facts.trackables:
             text = f"{name} is not counted: {Reason.TRACKABLE_MISSING.sentence}"
             yield _miss(Reason.TRACKABLE_MISSING, text, f"AccountingStorageTRES={','.join(_with_gres(facts.trackables, name))}")
-    if "billing" in wanted:
+    if settings.billing is not None:
+        tracked = {resource.name: resource.trackable for resource in settings.resources}
+        yield from billing_misses(settings.billing, tracked, facts.partitions)
+    elif "billing" in wanted:
         yield from _weights(facts.partitions)
 
 
@@ -199,19 +202,20 @@ def _soft_land(facts: Facts) -> Iterator[Miss]:
 
 
 def billing_misses(
-    weights: Mapping[str, int], trackables: Mapping[str, str], partitions: Iterable[Mapping[str, str]]
+    billing: BillingEntry, trackables: Mapping[str, str], partitions: Iterable[Mapping[str, str]]
 ) -> Iterator[Miss]:
     """Partitions whose TRESBillingWeights are not those of the Cluster's `spec.billing`, with the line that mends each.
 
-    `weights` are by Bursar's resource, memory by the GiB as people write it; `trackables` have the TRES of each resource.
+    Weights are whole, so that fractions never pass; that of memory is of a GiB. `trackables` have the TRES of each resource.
     """
-    wanted = {_billing_name(trackables.get(name, name)): weight for name, weight in weights.items()}
+    wanted = {_billing_name(trackables.get(item.name, item.name)): item.weight for item in billing.weights}
     line = ",".join(f"{name}={weight}{'G' if name == 'mem' else ''}" for name, weight in sorted(wanted.items()))
     for partition in partitions:
         shown = partition.get("TRESBillingWeights", "")
         if _billing(shown) != {name: Fraction(weight) for name, weight in wanted.items()}:
             name = partition["PartitionName"]
-            text = f"partition {name} has TRESBillingWeights={shown or 'none'}, the Cluster's spec.billing says {line}"
+            said = f"version {billing.version} of the Cluster's spec.billing says {line}"
+            text = f"partition {name} has TRESBillingWeights={shown or 'none'}, {said}"
             yield _miss(Reason.BILLING_WEIGHTS, text, f"PartitionName={name} TRESBillingWeights={line}")
 
 

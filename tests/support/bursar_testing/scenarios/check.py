@@ -5,7 +5,7 @@ from typing import Protocol
 
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.ladder import Action
-from bursar_domain.units import scale
+from bursar_domain.units import UNSCALED
 from bursar_testing.scenarios.controlplane import ControlPlane
 from bursar_testing.scenarios.model import BalanceRow, Between, EntryRow, Expectation, Scenario
 from bursar_testing.scenarios.times import moment, shown
@@ -53,7 +53,7 @@ async def _balances(expect: Expectation, control: ControlPlane) -> AsyncIterator
 
 
 def _differences(row: BalanceRow, actual: Mapping[str, int]) -> Iterable[str]:
-    unit = scale(row.resource)
+    unit = UNSCALED.units(row.resource)
     for name, wanted in row.figures().items():
         if actual[name] != wanted:
             where = f"{row.allocation} {row.resource}" + (f" window {row.window}" if row.window else "")
@@ -67,7 +67,7 @@ async def _unfunded(expect: Expectation, control: ControlPlane) -> AsyncIterator
             if account == project:
                 for name, amount in (await control.account(cluster, account)).books.unfunded.items():
                     found[name] = found.get(name, 0) + amount
-        wanted = {name: amount * scale(name) for name, amount in hours.items() if amount}
+        wanted = {name: amount * UNSCALED.units(name) for name, amount in hours.items() if amount}
         if found != wanted:
             yield f"unfunded use of {project} is {found}, not {wanted}"
 
@@ -89,8 +89,8 @@ async def _headroom(expect: Expectation, clusters: Mapping[str, Side]) -> AsyncI
         for resource, wanted in resources.items():
             for name, cluster in clusters.items():
                 actual = await cluster.headroom(project, resource)
-                if actual is not None and not _is_within(actual, wanted, scale(resource)):
-                    words = shown(actual // scale(resource)) if isinstance(actual, int) else actual
+                if actual is not None and not _is_within(actual, wanted, UNSCALED.units(resource)):
+                    words = shown(actual // UNSCALED.units(resource)) if isinstance(actual, int) else actual
                     yield f"head-room of {project} on {name} is {words} {resource} hours, not {wanted!r}"
 
 
@@ -120,7 +120,7 @@ def _entry(control: ControlPlane, entry: Entry) -> Facts:
         amounts[row.resource] = amounts.get(row.resource, 0) + sum(row.allocated) - sum(row.refunded)
     spans = control.holdings[entry.uid].rules().windows if entry.uid else ()
     number = next((index for index, span in enumerate(spans, 1) if span.start == entry.window), None)
-    hours = {name: shown(amount // scale(name)) for name, amount in amounts.items() if amount}
+    hours = {name: shown(amount // UNSCALED.units(name)) for name, amount in amounts.items() if amount}
     return {"allocation": entry.uid, "hours": hours, "at": moment(entry.at), "window": number}
 
 

@@ -9,7 +9,7 @@ from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import AccountBooks, Correction, cuts, fold
 from bursar_domain.published import correction_entries
 from bursar_domain.terms import Terms
-from bursar_domain.units import QUARTER, scale
+from bursar_domain.units import QUARTER, UNSCALED
 from bursar_domain.wire import AccountEntry
 from bursar_testing.scenarios.books import Books, Spans, corrections_of
 from bursar_testing.scenarios.holdings import Holding
@@ -206,7 +206,7 @@ class ControlPlane:
     async def _by_hand(self, kind: EntryKind, name: str, hours: Hours, why: str, reference: str = "") -> None:
         holding = self.holdings[name]
         self.requests += 1
-        amounts = {resource: amount * scale(resource) for resource, amount in hours.items()}
+        amounts = {resource: amount * UNSCALED.units(resource) for resource, amount in hours.items()}
         at = max(holding.start, self.clocks.get(holding.cluster, holding.start))
         key = f"{kind.value.lower()}/{self.requests}"
         await self.books.append([holding.entry(key, kind, at, amounts, why or "by hand", reference)])

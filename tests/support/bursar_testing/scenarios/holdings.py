@@ -10,7 +10,7 @@ from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.ladder import Action, Basis, Rule
 from bursar_domain.published import ended_entry, signed
 from bursar_domain.terms import Rules, Terms, build
-from bursar_domain.units import QUARTER, seconds_from_hours
+from bursar_domain.units import QUARTER, UNSCALED
 from bursar_domain.windows import cut
 from bursar_domain.wire import AllocationEntry, EndedEntry, ThresholdEntry
 
@@ -93,7 +93,7 @@ class Holding:
             f"grant/{self.uid}/{self.revision}/{at}",
             EntryKind.GRANT,
             at,
-            {name: seconds_from_hours(name, amount) for name, amount in hours.items()},
+            {name: UNSCALED.seconds_from_hours(name, amount) for name, amount in hours.items()},
             "the allocation",
         )
 

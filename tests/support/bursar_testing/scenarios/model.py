@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 
 from bursar_crds.allocation import AllocationSpec
 from bursar_domain.buckets import JobUse
-from bursar_domain.units import scale
+from bursar_domain.units import UNSCALED
 from bursar_testing.scenarios.times import Amount, Length, When
 
 Hours = dict[str, Amount]
@@ -78,7 +78,7 @@ class JobForm(Form):
     @property
     def held(self) -> dict[str, int]:
         """Units by resource, memory in MiB."""
-        units = {"cpu": self.cpus, "gpu": self.gpus, "memory": self.memory * scale("memory"), "billing": self.billing}
+        units = {"cpu": self.cpus, "gpu": self.gpus, "memory": self.memory * UNSCALED.units("memory"), "billing": self.billing}
         return {name: count for name, count in units.items() if count}
 
     def first(self) -> int | None:
@@ -218,7 +218,7 @@ class BalanceRow(Form):
     def figures(self) -> dict[str, int]:
         """Figure -> unit-seconds."""
         fields = self.model_dump(exclude={"allocation", "resource", "window"}, exclude_none=True)
-        return {name: value * scale(self.resource) for name, value in fields.items()}
+        return {name: value * UNSCALED.units(self.resource) for name, value in fields.items()}
 
 
 class EntryRow(Form):

@@ -17,7 +17,7 @@ from bursar_agent.verify import DesiredState
 from bursar_domain.buckets import SlotVersion
 from bursar_domain.keys import Signer, fingerprint
 from bursar_domain.ladder import Action
-from bursar_domain.units import MINUTE, scale, trackable
+from bursar_domain.units import MINUTE, UNSCALED, trackable
 from bursar_domain.wire import AccountEntry, ClusterSettings, Delta, TrackedResource
 from bursar_ledger import Ledger
 from bursar_testing.scenarios.books import Report
@@ -189,7 +189,7 @@ def cluster_settings(scenario: Scenario, name: str) -> ClusterSettings:
     """What the Cluster object would say."""
     form = scenario.clusters[name]
     resources = tuple(
-        TrackedResource(name=resource, trackable=trackable(resource), capacity=units * scale(resource))
+        TrackedResource(name=resource, trackable=trackable(resource), capacity=units * UNSCALED.units(resource))
         for resource, units in form.resources.items()
     )
     return ClusterSettings(
