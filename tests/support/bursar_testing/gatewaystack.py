@@ -25,6 +25,7 @@ from bursar_api.identity.dev import DevIssuer
 from bursar_api.identity.tokens import KeySource, Verifier
 from bursar_api.state import Caches, Gateway
 from bursar_client.connection import tls
+from bursar_crds.names import GROUP
 from bursar_domain.keys import Signer
 from bursar_domain.wire import AccountEntry, ClusterSettings
 from bursar_kube import resources
@@ -103,6 +104,7 @@ class GatewayStack:
         await self.seen(resources.PROJECTS, None, name)
         for user in members:
             await self.seen(resources.MEMBERSHIPS, namespace, user)
+            await self._may_list(user, namespace)
 
     async def allocation(self, project: str, name: str, cluster: str, status: Obj | None = None, **spec: Any) -> str:
         """An allocation with a status as the operator would write it; its uid."""
@@ -116,6 +118,28 @@ class GatewayStack:
         version = stored["metadata"]["resourceVersion"]
         await self.seen(resources.ALLOCATIONS, namespace, name, lambda obj: obj["metadata"]["resourceVersion"] == version)
         return str(stored["metadata"]["uid"])
+
+    async def _may_list(self, user: str, namespace: str) -> None:
+        """Wait until the API server's authorizer knows the binding: the gateway remembers a no for seconds."""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": f"oidc:{user}",
+                "resourceAttributes": {
+                    "group": GROUP,
+                    "resource": "allocations",
+                    "verb": "list",
+                    "namespace": namespace,
+                },
+            },
+        }
+        for _ in range(600):
+            answer = await self.kube.raw("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+            if answer["status"]["allowed"]:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{user} never came to list allocations of {namespace}")
 
     async def seen(
         self, kind: ResourceType, namespace: str | None, name: str, wanted: Callable[[Obj], bool] = lambda _: True
