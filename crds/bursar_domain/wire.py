@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from bursar_domain.buckets import WHOLE, Quarters
+from bursar_domain.units import UNSCALED, Scales
 
 AGENT_AUDIENCE = "bursar-agents"
 PROTOCOL = "v1"
 Name = Annotated[str, StringConstraints(max_length=253, pattern=r"^[^\x00]*$")]  # no database takes a NUL
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Amount = Annotated[int, Field(ge=-(2**62), le=2**62)]  # unit-seconds that are planned, not measured
 
 MOST_FACTOR = 1000 * WHOLE  # in thousandths; a usage factor above a thousand is no meant one
 
@@ -49,9 +51,9 @@ class StepEntry(Wire):
     """What a window has from ``at`` on, unit-seconds by resource, absolute; see `bursar_domain.terms.Step`."""
 
     at: Seconds
-    granted: dict[str, Seconds]
-    carried: dict[str, Seconds] = {}
-    adjusted: dict[str, Seconds] = {}
+    granted: dict[str, Amount]
+    carried: dict[str, Amount] = {}
+    adjusted: dict[str, Amount] = {}
 
 
 class WindowEntry(Wire):
@@ -133,6 +135,26 @@ class TrackedResource(Wire):
     capacity: Count
 
 
+class WeightEntry(Wire):
+    """Billing units that one unit of a resource costs, memory by the GiB."""
+
+    name: Name
+    weight: Annotated[int, Field(ge=1, le=2**53)]
+
+
+class BillingEntry(Wire):
+    """The Cluster's `spec.billing`: weights in order of their names, and how many billing units make a service unit."""
+
+    version: Annotated[int, Field(ge=1, le=2**53)]
+    scale: Annotated[int, Field(ge=1, le=2**53)]
+    weights: tuple[WeightEntry, ...]
+
+    @property
+    def scales(self) -> Scales:
+        """How the cluster's hours are counted."""
+        return Scales(self.scale)
+
+
 class ClusterSettings(Wire):
     """What the Cluster object says about enforcement; signed with the rest."""
 
@@ -147,6 +169,16 @@ class ClusterSettings(Wire):
     limit_mode: Literal["Account", "QOS"] = "Account"
     scheduler_type: Name = "slurm"
     resources: tuple[TrackedResource, ...]
+    billing: BillingEntry | None = None
+
+    def canonical(self) -> bytes:
+        """Billing is absent where the Cluster has none."""
+        return canonical(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    @property
+    def scales(self) -> Scales:
+        """How the cluster's hours are counted."""
+        return UNSCALED if self.billing is None else self.billing.scales
 
 
 class Root(Wire):
