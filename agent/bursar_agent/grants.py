@@ -32,7 +32,7 @@ class Grants:
     rules: Mapping[str, tuple[Rule, ...]]
     first: int | None  # second from which use counts
     is_projected: bool  # a threshold looks at the run rate
-    taken_back: frozenset[str]  # uids of allocations whose hours are all taken back, or whose objects are gone
+    taken_back: frozenset[str]  # uids of allocations that are being deleted, or whose objects are gone
     without_windows: str  # name of an allocation that was granted hours and says of no window; or ""
 
     def active(self, now: int) -> list[Terms]:
@@ -60,7 +60,7 @@ def lay_out(entry: AccountEntry) -> Grants:
     terms = sorted(account_terms(entry), key=lambda item: (item.open_until, item.uid))
     corrections = corrections_of(entry)
     rules = {item.uid: _rules(item) for item in entry.allocations}
-    taken_back = {item.uid for item in entry.allocations if not any(item.granted.values())}
+    taken_back = {item.uid for item in entry.allocations if item.closed_from is not None}
     return Grants(
         entry=entry,
         taken_back=frozenset(taken_back | {item.uid for item in entry.ended}),
