@@ -82,6 +82,10 @@ class Accounts:
         """Whether a grant was posted for it."""
         return any(item.kind is EntryKind.GRANT for item in self._of(uid))
 
+    def pool(self, uid: str) -> str:
+        """The pool that its grants were drawn on; "" where nothing was posted."""
+        return next((item.reference for item in reversed(self._of(uid)) if item.kind is EntryKind.GRANT), "")
+
     def planned(self, allocation: Obj, key: Key, now: int | None, *, is_first: bool) -> list[Entry]:
         """Postings that an allocation needs. ``is_first``: nothing of it was posted yet though it had hours before."""
         uid = allocation["metadata"]["uid"]

@@ -15,6 +15,7 @@ from bursar_operator.accounts import Accounts
 from bursar_operator.directory import Directory
 from bursar_operator.domain import balances, clusters, periods
 from bursar_operator.domain.balances import View
+from bursar_operator.domain.batch import Gone
 from bursar_operator.domain.entries import is_granted, is_overgranted
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.ledgerview import Figures
@@ -173,6 +174,14 @@ class Books:
     def uids(self, cluster: str) -> Iterable[str]:
         """Every allocation that anything was ever published of."""
         return tuple(self._of_cluster.get(cluster, ()))
+
+    def gone(self, uid: str) -> Gone | None:
+        """What was published of it last, and the pool that its last posting names."""
+        found = self._published.get(uid)
+        if found is None or found.entry is None:
+            return None
+        entry = found.entry
+        return Gone(uid, entry.namespace, entry.name, self.accounts.pool(uid), found.granted)
 
     def tombstoned(self, uid: str) -> bool:
         """Whether the tombstone is published and its agent does without the allocation."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from bursar_operator.domain.batch import Gone
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -60,6 +62,9 @@ class LedgerView(Protocol):
 
     def uids(self, cluster: str) -> Iterable[str]:
         """Every allocation that anything was ever published of."""
+
+    def gone(self, uid: str) -> Gone | None:
+        """What the ledger knows of an allocation whose object is gone, with the hours that agents know it by."""
 
     def tombstoned(self, uid: str) -> bool:
         """Whether the tombstone of a gone allocation is published and acknowledged (or nobody enforces there)."""

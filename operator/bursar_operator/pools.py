@@ -6,19 +6,19 @@ on a pool of the tree that is being written. Everything that waits is in memory 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
-from bursar_domain.room import Cause, Problem, path_of
+from bursar_domain.room import Problem, path_of
 from bursar_kube.client import Kube
 from bursar_kube.errors import Conflict, KubeError, NotFound
 from bursar_kube.informer import EventType
 from bursar_kube.resources import QUOTAPOOLS
-from bursar_operator.domain import batch, poolstatus
-from bursar_operator.domain.batch import Batch, Request, Tree
+from bursar_operator.applicants import Allocations, Waiting
+from bursar_operator.domain import batch, hours, poolstatus
+from bursar_operator.domain.batch import Batch, Gone, Request, Tree
 from bursar_operator.domain.grant import Operation
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Book, Obj, Row, version
@@ -31,48 +31,7 @@ CLOSE_SECONDS: Final = 0.03  # a close rides in the next batch, or goes alone af
 DRAIN_SECONDS: Final = 5.0  # how long a recount keeps new operations waiting
 OPEN_TARGET: Final = 128  # operations open in a tree at one time: more make its writes dear and wait all the same
 FAIL_SECONDS: Final = 1.0
-Key = tuple[str, str]
 _LOG = structlog.get_logger("bursar.pools")
-
-
-class Allocations(Protocol):
-    """What the pool writer asks about allocations."""
-
-    def row(self, uid: str) -> Row | None:
-        """The newest copy; None where there is no such allocation."""
-
-    def leaf(self, row: Row) -> str | None:
-        """The pool that it draws on."""
-
-    def operations(self, uid: str) -> tuple[Operation, ...]:
-        """What it wants to open now; nothing where that is over."""
-
-    def used(self, uid: str) -> Hours:
-        """Hours used by a gone allocation."""
-
-    def settled(self, cluster: str) -> bool:
-        """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""
-
-    def look(self, key: Key) -> None:
-        """Have the allocation looked at."""
-
-    def help_hindered(self) -> None:
-        """Pools came into use: look at those that something other than room hinders."""
-
-    async def quorum(self) -> Sequence[Row]:
-        """Every allocation, read from the API server after this call began."""
-
-
-@dataclass(slots=True)
-class Waiting:
-    """An allocation that waits for its operation to be opened."""
-
-    key: Key
-    since: float
-    operations: tuple[Operation, ...]
-    seen: object = None
-    """State of the path at which it was refused; it is not tried again before that changes."""
-    causes: tuple[Cause, ...] = ()
 
 
 class Pools(PoolCopies):
@@ -83,6 +42,7 @@ class Pools(PoolCopies):
     ) -> None:
         super().__init__(kube, epoch)
         self.gone: dict[str, Hours] = {}
+        self._torn: dict[str, Gone] = {}
         self._informer = informers.pools
         self._allocations = allocations
         self._clock = clock
@@ -136,6 +96,19 @@ class Pools(PoolCopies):
         self._stuck.pop(row.uid, None)
         for name in self._intents.get(row.uid, ()):
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._wake, self._root_of(name))
+
+    def keeps(self, gone: Gone) -> bool:
+        """Whether every pool that holds hours of a gone allocation has an operation of it open; where not, one is opened.
+
+        While it is open no recount takes the hours away, so that the used ones can be told from the rest in the end.
+        """
+        path = () if hours.is_zero(gone.charged) else self.path(gone.pool)
+        if all(name in self._intents.get(gone.uid, ()) for name in path):
+            self._torn.pop(gone.uid, None)
+            return True
+        self._torn[gone.uid] = gone
+        self._wake(path[0])
+        return False
 
     def proven_gone(self, uid: str, used: Hours) -> None:
         """The allocation is gone and the scheduler knows: its intents may be closed."""
@@ -337,7 +310,8 @@ class Pools(PoolCopies):
         return row.generation, self._withdrawn, row.state.charged, totals
 
     async def _write(self, name: str, tree: Tree, requests: Sequence[Request]) -> bool:
-        made = batch.write(name, tree, requests, self._allocations.row, self._allocations.leaf, self.gone, self._clock())
+        row_of, leaf_of, torn = self._allocations.row, self._allocations.leaf, tuple(self._torn.values())
+        made = batch.write(name, tree, requests, row_of, leaf_of, self.gone, self._clock(), torn)
         if made is None or name not in self._books:
             return False
         self._opening.update(made.opened)
@@ -366,7 +340,8 @@ class Pools(PoolCopies):
                 self._stuck[uid] = tree.books[tree.root].intents[uid].id
                 self._allocations.look(row.key)
         for uid in made.closed:
-            self.gone.pop(uid, None)
+            if not self.holds(uid):
+                self.gone.pop(uid, None)
         for uid in (*made.opened, *made.closed):
             row = self._allocations.row(uid)
             if row is not None and (uid not in made.closed or not row.settled):

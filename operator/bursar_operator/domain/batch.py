@@ -67,6 +67,17 @@ class Batch:
     """Allocations that do not fit, and why; at a leaf they have to be voided."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An allocation whose object was torn away while its pools held hours: ``pool`` is the leaf, ``charged`` the hours."""
+
+    uid: str
+    namespace: str
+    name: str
+    pool: str = ""
+    charged: Hours = field(default_factory=dict)
+
+
 def close(book: Book, tree: Tree, row_of: RowOf, gone: Mapping[str, Hours]) -> Batch:
     """Drop the intents that their allocation has decided, once no pool below holds them.
 
@@ -229,8 +240,33 @@ def open_leaf(book: Book, tree: Tree, row_of: RowOf, leaf_of: LeafOf) -> Batch:
     return Batch(book, opened=tuple(opened), refused=refused)
 
 
+def open_torn(book: Book, tree: Tree, torn: Iterable[Gone]) -> Batch:
+    """Open the deletion of what was torn away, root first: it changes no total before it is closed."""
+    opened: list[str] = []
+    for item in torn:
+        if item.pool not in tree.names or book.name not in tree.path(item.pool) or item.uid in book.intents:
+            continue
+        above = None if book.name == tree.root else tree.books.get(tree.root)
+        known = None if above is None else above.intents.get(item.uid)
+        if len(book.intents) >= MAX_INTENTS or (book.name != tree.root and known is None):
+            continue
+        number = book.sequence + 1 if known is None else known.id
+        intent = Intent(item.uid, item.namespace, item.name, number, item.charged, {}, {})
+        sequence = number if known is None else book.sequence
+        book = replace(book, intents={**book.intents, item.uid: intent}, sequence=sequence)
+        opened.append(item.uid)
+    return Batch(book, opened=tuple(opened))
+
+
 def write(
-    name: str, tree: Tree, requests: Sequence[Request], row_of: RowOf, leaf_of: LeafOf, gone: Mapping[str, Hours], now: float
+    name: str,
+    tree: Tree,
+    requests: Sequence[Request],
+    row_of: RowOf,
+    leaf_of: LeafOf,
+    gone: Mapping[str, Hours],
+    now: float,
+    torn: Sequence[Gone] = (),
 ) -> Batch | None:
     """The next write of this pool: closes, then opens; None while its book is not known."""
     book = tree.books.get(name)
@@ -244,4 +280,5 @@ def write(
         opening = open_root(closing.book, after, requests, row_of, leaf_of, now)
     else:
         opening = open_leaf(closing.book, after, row_of, leaf_of)
-    return replace(opening, closed=closing.closed)
+    departing = open_torn(opening.book, after, torn)
+    return replace(opening, book=departing.book, opened=opening.opened + departing.opened, closed=closing.closed)

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_operator.pools import OPEN_TARGET
@@ -301,6 +303,60 @@ async def test_an_allocation_torn_away_is_taken_back_after_its_tombstone(site: S
     await eventually(lambda: site.cpu("a"), (30, 30))
     await eventually(lambda: _tear_away(site, "a"), True)
     await eventually(lambda: site.granted(pool), 0)
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["while the operator runs", "while it is away"])
+async def test_hours_used_by_what_was_torn_away_stay_spent_in_each_pool(site: Site, is_up: bool) -> None:
+    """They are in `spent`, the rest comes back, whatever is counted meanwhile."""
+    root, leaf = await site.pool("root", 100), await site.pool("leaf", 100, "root")
+    term = await site.lead(recount_seconds=0.5)
+    await site.ask("a", leaf, 30)
+    await site.ask("b", leaf, 5)
+    await eventually(lambda: site.cpu("a"), (30, 30))
+    await eventually(lambda: site.cpu("b"), (5, 5))
+    row = await site.row("a")
+    assert row is not None
+    site.ledger.used[row.uid] = {"cpu": 13}
+    site.ledger.acknowledges = False
+    if not is_up:
+        await term.stop()
+    await eventually(lambda: _tear_away(site, "a"), True)
+    if not is_up:
+        await site.lead(recount_seconds=0.5)
+    await eventually(lambda: _is_tombstoned(site, row.uid), True)
+    await asyncio.sleep(1.5)
+    # Nothing comes back before the agent does without it, though every pool was counted.
+    assert [await site.granted(name) for name in (root, leaf)] == [35, 35]
+    site.ledger.acknowledges = True
+    for name in (root, leaf):
+        await eventually(lambda: _held(site, name), ({"cpu": 18}, {"cpu": 13}, {}))  # noqa: B023 - awaited in this very turn
+    await asyncio.sleep(1.5)
+    assert await _held(site, root) == ({"cpu": 18}, {"cpu": 13}, {})
+
+
+async def test_a_leader_that_dies_while_it_takes_leave_spends_the_hours_once(site: Site) -> None:
+    root, leaf = await site.pool("root", 100), await site.pool("leaf", 100, "root")
+    first = await site.lead()
+    await site.ask("a", leaf, 30)
+    await eventually(lambda: site.cpu("a"), (30, 30))
+    row = await site.row("a")
+    assert row is not None
+    site.ledger.used[row.uid] = {"cpu": 13}
+    site.ledger.acknowledges = False
+    await eventually(lambda: _tear_away(site, "a"), True)
+    await eventually(lambda: _is_tombstoned(site, row.uid), True)
+    assert [set((await site.book(name)).intents) for name in (root, leaf)] == [{row.uid}, {row.uid}]
+    await first.stop()
+    site.ledger.acknowledges = True
+    await (await site.lead(recount_seconds=0.5)).stop()
+    await site.lead(recount_seconds=0.5)
+    for name in (root, leaf):
+        await eventually(lambda: _held(site, name), ({"cpu": 13}, {"cpu": 13}, {}))  # noqa: B023 - awaited in this very turn
+
+
+async def _held(site: Site, pool: str) -> tuple[object, object, object]:
+    book = await site.book(pool)
+    return book.granted, book.spent, dict(book.intents)
 
 
 async def _tear_away(site: Site, name: str) -> bool:

@@ -11,7 +11,8 @@ from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.units import HOUR
 from bursar_domain.wire import AllocationEntry, Hello, SlotReport, StatusReport, UsageReport, UsageRow
 from bursar_kube.client import Obj
-from bursar_kube.resources import ALLOCATIONS, EVENTS, PROJECTS
+from bursar_kube.errors import NotFound
+from bursar_kube.resources import ALLOCATIONS, EVENTS, PROJECTS, QUOTAPOOLS
 from bursar_testing import manifests
 from bursar_testing.operatorprocess import Stack
 
@@ -53,14 +54,14 @@ async def signed(stack: Stack, name: str) -> AllocationEntry | None:
     return entries[0] if entries else None
 
 
-async def tell_time(stack: Stack, name: str, at: int) -> None:
+async def tell_time(stack: Stack, name: str, at: int, generation: int = 1) -> None:
     """The agent's clock."""
     if name not in await stack.ledger.agents():
         await stack.ledger.record_hello(
             name, Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=at), at
         )
     report = StatusReport(
-        report_id=secrets.token_hex(8), session="s1", generation=1, digest="x", scheduler_time=at, enforced_at=at
+        report_id=secrets.token_hex(8), session="s1", generation=generation, digest="x", scheduler_time=at, enforced_at=at
     )
     await stack.ledger.record_status(name, report, at)
 
@@ -240,3 +241,30 @@ async def test_what_a_deleted_allocation_was_charged_stays_with_it(stack: Stack,
     await eventually(acknowledged)
     status = (await stack.kube.get(ALLOCATIONS, rest, "project-leaving"))["status"]
     assert hours_of(status.get("used")).get("cpu", 0) == 0
+
+
+async def test_hours_used_by_what_was_torn_away_stay_spent(stack: Stack, eventually: Eventually) -> None:
+    """Its finalizer is taken by force; what it had used by the books is no pool's to give again."""
+    found = await made(stack, eventually, "torn", 100)
+    await use(stack, "torn", JANUARY + DAY, 40, seq=1, watermark=JANUARY + 2 * DAY)
+    await eventually(lambda: status_says(stack, "torn", lambda s: hours_of(s["used"]) == {"cpu": 40}))
+
+    async def torn() -> bool:
+        try:
+            await stack.kube.merge_patch(ALLOCATIONS, "main", {"metadata": {"finalizers": None}}, "project-torn")
+            await stack.kube.delete(ALLOCATIONS, "main", "project-torn")
+            return (await stack.kube.get(ALLOCATIONS, "main", "project-torn"))["metadata"]["uid"] != found["metadata"]["uid"]
+        except NotFound:
+            return True
+
+    async def spent() -> bool:
+        """The agent takes up whatever is published."""
+        delta = await stack.ledger.desired("torn", 0)
+        assert delta is not None
+        await tell_time(stack, "torn", JANUARY + 3 * DAY, generation=delta.root.root.generation)
+        status = (await stack.kube.get(QUOTAPOOLS, "torn")).get("status", {})
+        return hours_of(status.get("spent")) == {"cpu": 40} and not status["intents"]
+
+    await eventually(torn)
+    await eventually(spent)
+    assert hours_of((await stack.kube.get(QUOTAPOOLS, "torn"))["status"]["granted"]) == {"cpu": 40}

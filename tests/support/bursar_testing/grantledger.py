@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from bursar_operator.domain import hours
+from bursar_operator.domain.batch import Gone
 from bursar_operator.domain.grant import TOMBSTONE
 from bursar_operator.informers import Informers
 from bursar_operator.ledgerview import Figures
@@ -25,6 +26,7 @@ class GrantLedger:
         self.shown: dict[str, Figures] = {}
         self.lowered: list[tuple[str, dict[str, int]]] = []
         self.clusters: dict[str, str] = {}
+        self.pools: dict[str, str] = {}
         self._touch: Callable[[str, str], None] = lambda namespace, name: None
         self._keys: dict[str, tuple[str, str]] = {}
 
@@ -47,6 +49,7 @@ class GrantLedger:
         uid, revision = metadata["uid"], status.get("grantRevision") or 0
         self._keys[uid] = metadata["namespace"], metadata["name"]
         self.clusters[uid] = obj["spec"]["clusterRef"]["name"]
+        self.pools[uid] = status.get("pool") or ""
         if revision > self.published.get(uid, (0, {}))[0]:
             self.published[uid] = revision, hours.of(status.get("granted"))
             if self.acknowledges:
@@ -81,6 +84,11 @@ class GrantLedger:
 
     def uids(self, cluster: str) -> Iterable[str]:
         return [uid for uid in self.published if self.clusters.get(uid) == cluster]
+
+    def gone(self, uid: str) -> Gone | None:
+        if uid not in self._keys:
+            return None
+        return Gone(uid, *self._keys[uid], self.pools.get(uid, ""), self.published.get(uid, (0, {}))[1])
 
     def tombstoned(self, uid: str) -> bool:
         return self.published.get(uid, (0, {}))[0] >= TOMBSTONE and (self.acknowledges or not self.enforced)

@@ -1,0 +1,53 @@
+"""What the pool writer asks about allocations, and what it keeps of one that waits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bursar_domain.room import Cause
+from bursar_operator.domain.grant import Operation
+from bursar_operator.domain.hours import Hours
+from bursar_operator.domain.rows import Row
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class Allocations(Protocol):
+    """What the pool writer asks about allocations."""
+
+    def row(self, uid: str) -> Row | None:
+        """The newest copy; None where there is no such allocation."""
+
+    def leaf(self, row: Row) -> str | None:
+        """The pool that it draws on."""
+
+    def operations(self, uid: str) -> tuple[Operation, ...]:
+        """What it wants to open now; nothing where that is over."""
+
+    def used(self, uid: str) -> Hours:
+        """Hours used by a gone allocation."""
+
+    def settled(self, cluster: str) -> bool:
+        """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""
+
+    def look(self, key: Key) -> None:
+        """Have the allocation looked at."""
+
+    def help_hindered(self) -> None:
+        """Pools came into use: look at those that something other than room hinders."""
+
+    async def quorum(self) -> Sequence[Row]:
+        """Every allocation, read from the API server after this call began."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An allocation that waits for its operation to be opened."""
+
+    key: Key
+    since: float
+    operations: tuple[Operation, ...]
+    seen: object = None
+    """State of the path at which it was refused; it is not tried again before that changes."""
+    causes: tuple[Cause, ...] = ()
