@@ -204,13 +204,23 @@ class AllocationStatus(StatusModel):
         | None
     ) = None
     window: Annotated[Window, Field(description="The window that runs now.")] | None = None
-    used: Annotated[HoursList, Field(description="Hours used, rounded up.")] = ()
-    committed: Annotated[HoursList, Field(description="Hours that running jobs may still use.")] = ()
-    adjusted: Annotated[BalanceList, Field(description="Hours added or taken by hand.")] = ()
-    available: Annotated[BalanceList, Field(description="Hours left, rounded down; below zero when overdrawn.")] = ()
-    used_percent: Annotated[StatusPercent, Field(description="Most used resource, used of granted.")] | None = None
-    coverage_percent: Annotated[StatusPercent, Field(description="How much of the window the usage covers.")] | None = None
-    projected_exhaustion: Annotated[Instant | None, Field(description="When the hours run out at the present rate.")] = None
+    used: Annotated[HoursList, Field(description="Hours used in the window that runs, rounded up.")] = ()
+    committed: Annotated[HoursList, Field(description="Hours that running jobs of the account may still use.")] = ()
+    adjusted: Annotated[
+        BalanceList, Field(description="Hours added to the window that runs, or taken, by hand, corrections and debt.")
+    ] = ()
+    available: Annotated[
+        BalanceList, Field(description="Hours left of the window that runs, rounded down; below zero when overdrawn.")
+    ] = ()
+    used_percent: (
+        Annotated[StatusPercent, Field(description="Most used resource, used of what the window that runs has.")] | None
+    ) = None
+    coverage_percent: (
+        Annotated[StatusPercent, Field(description="How much of the window that runs the usage covers until now.")] | None
+    ) = None
+    projected_exhaustion: Annotated[
+        Instant | None, Field(description="When the hours of the window that runs are used up at the present rate.")
+    ] = None
     usage_as_of: Annotated[Instant | None, Field(description="Up to when usage is complete.")] = None
     account: Annotated[str, Field(max_length=32, description="Account at the scheduler.")] | None = None
     enforcement: Annotated[EnforcementLevel, Field(description="The strongest action in force.")] | None = None

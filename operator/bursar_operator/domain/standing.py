@@ -227,18 +227,20 @@ def _essence(status_: Obj) -> object:
 
 
 def moved(before: Obj, after: Obj) -> bool:
-    """Whether a figure moved by one percent of the grant or more, or a message changed."""
+    """Whether a figure moved by one percent of the window's hours or more, or a message changed."""
     if [item["message"] for item in before.get("conditions") or ()] != [item["message"] for item in after["conditions"]]:
         return True
     if before.get("enforcement") != after.get("enforcement"):
         return True
-    grant = hours.of(after.get("granted"))
+    window = after.get("window")
+    whole = hours.plus(hours.of(window.get("hours")), hours.of(window.get("carriedHours"))) if window else None
     figures = ("used", "committed", "adjusted", "available")
-    return any(_moved(hours.of(before.get(name)), hours.of(after.get(name)), grant) for name in figures)
+    base = hours.of(after.get("granted")) if whole is None else whole
+    return any(_moved(hours.of(before.get(name)), hours.of(after.get(name)), base) for name in figures)
 
 
-def _moved(before: Mapping[str, int], after: Mapping[str, int], grant: Mapping[str, int]) -> bool:
+def _moved(before: Mapping[str, int], after: Mapping[str, int], whole: Mapping[str, int]) -> bool:
     names = {**before, **after}
-    return any(abs(after.get(name, 0) - before.get(name, 0)) * 100 >= max(1, grant.get(name, 0)) for name in names) and (
+    return any(abs(after.get(name, 0) - before.get(name, 0)) * 100 >= max(1, whole.get(name, 0)) for name in names) and (
         before != after
     )

@@ -381,6 +381,24 @@ def test_figures_are_worth_a_write_from_one_percent_on(used: int, moves: bool) -
     assert not standing.urgent(before, after)
 
 
+@pytest.mark.parametrize(("used", "moves"), [(10, False), (11, True)])
+def test_one_percent_is_of_the_window_that_runs(used: int, moves: bool) -> None:
+    """A twelfth of the grant and what was carried in: 100 hours of 1,000."""
+
+    def status(used: int) -> dict[str, Any]:
+        figures = Figures(
+            used={"cpu": used},
+            window_hours={"cpu": 80},
+            carried={"cpu": 20},
+            window_start=START,
+            window_end=END,
+        )
+        state = replace(SETTLED, granted={"cpu": 1000}, charged={"cpu": 1000})
+        return standing.status(Standing(facts(row(1000, state)), state, NOW, "alpha", figures=figures), {})
+
+    assert standing.moved(status(10), status(used)) is moves
+
+
 def test_a_flipped_condition_is_urgent() -> None:
     of = row()
     calm = standing.status(Standing(facts(of), of.state, NOW, "alpha"), {})

@@ -253,7 +253,9 @@ async def test_hours_used_by_what_was_torn_away_stay_spent(stack: Stack, eventua
         try:
             await stack.kube.merge_patch(ALLOCATIONS, "main", {"metadata": {"finalizers": None}}, "project-torn")
             await stack.kube.delete(ALLOCATIONS, "main", "project-torn")
-            return (await stack.kube.get(ALLOCATIONS, "main", "project-torn"))["metadata"]["uid"] != found["metadata"]["uid"]
+            return bool(
+                (await stack.kube.get(ALLOCATIONS, "main", "project-torn"))["metadata"]["uid"] != found["metadata"]["uid"]
+            )
         except NotFound:
             return True
 
