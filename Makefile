@@ -48,7 +48,8 @@ controlplane: $(STAMP) ## Build the local control plane (about four minutes the 
 	@$(BIN)/python -m bursar_local build
 
 test: $(STAMP) controlplane ## Set everything up and run every test, real API server and real Slurm included
-	@$(BIN)/python -m pytest $(ARGS)
+	@# Two at a time, for much is waiting; a file stays with one worker, so that its fixtures start once.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: $(STAMP) ## Set everything up and run the main job; CHECK=1 needs no terminal and fails when a figure differs
 	@$(BIN)/python -m bursar_local.demo $(if $(CHECK),--check) $(ARGS)
