@@ -6,16 +6,19 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bursar_api.balance import instant
 from bursar_api.errors import Clash, Invalid
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import fold
 from bursar_domain.terms import Terms
-from bursar_domain.units import Scales
+from bursar_domain.units import MOST_SECONDS, Scales
 from bursar_ledger.accounts import AccountReading
+from bursar_ledger.entries import Booked
 
 Obj = dict[str, Any]
 MOST_HOURS: Final = 10**9
-Made = Sequence[Entry]
+JOB: Final = r"^[1-9][0-9]{0,17}(_(0|[1-9][0-9]{0,8})|\+(0|[1-9][0-9]{0,8}))?$"
+Made = Sequence[Booked]
 
 
 class NewEntry(BaseModel):
@@ -32,7 +35,9 @@ class NewEntry(BaseModel):
         str, Field(min_length=1, max_length=500, pattern=r"^[^\p{Cc}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}][^\p{Cc}\p{Zl}\p{Zp}]*$")
     ]
     to: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    job: Annotated[str, Field(pattern=r"^[0-9][0-9_+.]{0,39}$")] | None = None
+    job: Annotated[str, Field(pattern=JOB, description="4711, 4711_3 of an array, 4711+1 of a heterogeneous job.")] | None = (
+        None
+    )
 
     def check(self) -> None:
         """`Invalid` where the parts do not belong together."""
@@ -109,19 +114,53 @@ def drafts(
 
 
 def suits(body: NewEntry, sides: Sequence[Side], reading: AccountReading, now: int, made: Made, scales: Scales) -> None:
-    """`Clash` or `Invalid` where it does not fit the account's books; ``made``: entries by hand of the one that gives."""
+    """`Clash` or `Invalid` where it does not fit the account's books; ``made``: the account's entries by hand."""
     terms = {item.uid: item for item in reading.terms}
     if len({side.cluster for side in sides}) > 1:
         places = ", ".join(f"{side.name} on {side.cluster}" for side in sides)
         raise invalid("to", f"hours stay on their cluster ({places}); name an allocation on {sides[0].cluster}")
     for side in sides:
         _check_side(body, side, terms, now)
+    amount = scales.seconds_from_hours(body.resource, body.hours)
+    rooms = [Room.of(terms[side.uid], body.resource, reading, now, made) for side in sides]
     if body.kind is EntryKind.TRANSFER:
-        left = left_of(terms[sides[0].uid], body.resource, reading, now, made)
-        if scales.seconds_from_hours(body.resource, body.hours) > left:
-            most = max(0, scales.hours_left(body.resource, left))
-            remedy = f"move at most {most}" if most else "there is nothing to move"
-            raise Clash(f"allocation {sides[0].name} has {most} {body.resource} hours left in its window; {remedy}")
+        _check_left(body, sides[0], rooms[0], amount, scales)
+    elif amount < 0:
+        _check_taken(body, sides[0], rooms[0], -amount, scales)
+    if amount > 0 and rooms[-1].adjusted + amount > MOST_SECONDS:
+        most = scales.hours_left(body.resource, max(0, MOST_SECONDS - rooms[-1].adjusted))
+        raise invalid("hours", f"the window of {sides[-1].name} can take {most:,} {body.resource} hours more; check the number")
+
+
+def once(body: NewEntry, before: Made) -> None:
+    """`Clash` where the job was refunded already; ``before``: the cluster's entries that name it."""
+    for item in before:
+        if item.entry.kind is EntryKind.REFUND and body.resource in item.entry.amounts:
+            raise Clash(
+                f"job {body.job} got {body.resource} hours back with entry {item.number} of {instant(item.entry.at)}; a job is"
+                " refunded once for each resource: to give more, or to take some back, make an Adjustment"
+            )
+
+
+def _check_left(body: NewEntry, side: Side, room: "Room", amount: int, scales: Scales) -> None:
+    """What running jobs may still use stays."""
+    if amount <= room.left - room.committed:
+        return
+    left = max(0, scales.hours_left(body.resource, room.left))
+    most = max(0, scales.hours_left(body.resource, room.left - room.committed))
+    kept = scales.hours_used(body.resource, room.committed)
+    of_those = f", of which running jobs of the account may still use {kept}" if kept else ""
+    remedy = f"move at most {most}" if most else "there is nothing to move"
+    raise Clash(f"allocation {side.name} has {left} {body.resource} hours left in its window{of_those}; {remedy}")
+
+
+def _check_taken(body: NewEntry, side: Side, room: "Room", amount: int, scales: Scales) -> None:
+    """Hours that are used may be taken too, for what was given by mistake: that shows as over-use. There is no room below 0."""
+    if amount <= room.had:
+        return
+    most = max(0, scales.hours_left(body.resource, room.had))
+    remedy = f"take at most {most}" if most else "there is nothing to take"
+    raise Clash(f"the window of allocation {side.name} has {most} {body.resource} hours, used ones counted; {remedy}")
 
 
 def _check_side(body: NewEntry, side: Side, terms: Mapping[str, Terms], now: int) -> None:
@@ -135,10 +174,29 @@ def _check_side(body: NewEntry, side: Side, terms: Mapping[str, Terms], now: int
         raise Clash(f"the period of allocation {side.name} is over and hours would have no effect; choose one that still runs")
 
 
-def left_of(terms: Terms, resource: str, reading: AccountReading, now: int, made: Made) -> int:
-    """Unit-seconds left in the window that runs, entries that are booked but not published yet included."""
-    index = terms.index(now)
-    at = max(now, terms.start)
-    books = fold(reading.terms, reading.use, reading.corrections).window(terms.uid, index, at)[resource]
-    booked = sum(entry.amounts.get(resource, 0) for entry in made if terms.index(entry.at) == index)
-    return books.left + booked - books.adjusted
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Unit-seconds in the window that runs, entries that are booked but not published yet included.
+
+    ``had``: granted, carried and by hand; ``adjusted``: of those by hand; ``committed``: what running jobs may still use.
+    """
+
+    had: int
+    adjusted: int
+    left: int
+    committed: int
+
+    @classmethod
+    def of(cls, terms: Terms, resource: str, reading: AccountReading, now: int, made: Made) -> "Room":
+        """One resource of one allocation."""
+        index, at = terms.index(now), max(now, terms.start)
+        books = fold(reading.terms, reading.use, reading.corrections).window(terms.uid, index, at)[resource]
+        own = (item.entry for item in made if item.entry.uid == terms.uid and terms.index(item.entry.at) == index)
+        adjusted = sum(entry.amounts.get(resource, 0) for entry in own)
+        committed = reading.state.committed.get(resource, 0) if reading.state else 0
+        return cls(
+            had=books.granted + books.carried + adjusted,
+            adjusted=adjusted,
+            left=books.left + adjusted - books.adjusted,
+            committed=committed,
+        )

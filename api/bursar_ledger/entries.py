@@ -118,10 +118,11 @@ class Entries:
         after: int = 0,
         limit: int | None = None,
         name: str | None = None,
+        reference: str | None = None,
     ) -> list[Booked]:
         """Entries in order of number, those after ``after``; ``name`` is the allocation's."""
         async with self._database.read() as tx:
-            return await entries_of(tx, cluster, account, uid, kinds, after, limit, name)
+            return await entries_of(tx, cluster, account, uid, kinds, after, limit, name, reference)
 
     async def booked(self, keys: Sequence[str]) -> list[Booked]:
         """The entries with these keys, in order of number; keys that nobody booked are left out."""
@@ -160,11 +161,18 @@ async def entries_of(
     after: int = 0,
     limit: int | None = None,
     name: str | None = None,
+    reference: str | None = None,
 ) -> list[Booked]:
     """`Entries.entries` inside the caller's transaction."""
     query = _query().where(BookEntry.number > after)
-    asked = {BookEntry.cluster: cluster, BookEntry.account: account, BookEntry.uid: uid, BookEntry.name: name}
-    for column, value in asked.items():
+    asked = [
+        (BookEntry.cluster, cluster),
+        (BookEntry.account, account),
+        (BookEntry.uid, uid),
+        (BookEntry.name, name),
+        (BookEntry.reference, reference),
+    ]
+    for column, value in asked:
         query = query if value is None else query.where(column == value)
     if kinds is not None:
         query = query.where(BookEntry.kind.in_([kind.value for kind in kinds]))

@@ -238,7 +238,11 @@ class BookEntry(Base):
     """One booking of the chain, append-only; see `bursar_domain.entries.Entry`. ``previous`` is the hash of the one before."""
 
     __tablename__ = "entries"
-    __table_args__ = (Index("ix_entries_account", "cluster", "account", "number"), Index("ix_entries_uid", "uid", "number"))
+    __table_args__ = (
+        Index("ix_entries_account", "cluster", "account", "number"),
+        Index("ix_entries_uid", "uid", "number"),
+        Index("ix_entries_reference", "cluster", "reference"),
+    )
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     key: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str]

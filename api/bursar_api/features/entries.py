@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from bursar_api import visibility
-from bursar_api.byhand import NewEntry, Side, drafts, seconds_of, suits
+from bursar_api.byhand import NewEntry, Side, drafts, once, seconds_of, suits
 from bursar_api.entryviews import columns, view
 from bursar_api.errors import Clash, Forbidden, NotFound, Problem
 from bursar_api.features.balances import check_cluster
@@ -107,7 +107,8 @@ async def make_entry(
     await _check_right(gateway, caller, owner)
     body.check()
     request = request_id or uuid4().hex
-    booked = await _book(gateway, caller, owner, body, f"adjust/{idempotency_key or request}", request, dry_run=dry_run)
+    key = f"adjust/{caller.name}/{idempotency_key or request}"
+    booked = await _book(gateway, caller, owner, body, key, request, dry_run=dry_run)
     items = [view(item, body.project, gateway.scales(item.entry.cluster)) for item in booked]
     answer = {"items": items, "dryRun": dry_run}
     return Response(orjson.dumps(answer), status_code=201, media_type="application/json", headers={"X-Request-Id": request})
@@ -143,7 +144,7 @@ async def _book(
             return _repeated(entries, known)
         if dry_run:
             return [Booked(entry, 0, int(time.time()), request, "") for entry in entries]
-        expect = None if body.kind is not EntryKind.TRANSFER else (entries[0].cluster, entries[0].account, newest)
+        expect = entries[0].cluster, entries[0].account, newest
         try:
             return await gateway.ledger.append(entries, int(time.time()), request=request, expect=expect)
         except (Moved, EntryConflict):
@@ -169,11 +170,13 @@ async def _decide(
     cluster, account = allocations[0]["spec"]["clusterRef"]["name"], visibility.account_of(owner)
     sides = [Side.of(item) for item in allocations]
     newest = await gateway.ledger.last_entry(cluster, account)
-    made = await gateway.ledger.entries(cluster, account, sides[0].uid, BY_HAND)
+    made = await gateway.ledger.entries(cluster, account, kinds=BY_HAND)
     reading = await gateway.ledger.account_reading(cluster, account)
     now, scales = reading.scheduler_time or int(time.time()), gateway.scales(cluster)
     amount, at = seconds_of(body, scales), now // QUARTER * QUARTER
     entries = drafts(body, sides, amount, cluster, account, at=at, author=person.name, key=key)
     if not await gateway.ledger.booked([entry.key for entry in entries]):
-        suits(body, sides, reading, now, [item.entry for item in made], scales)
+        suits(body, sides, reading, now, made, scales)
+        if body.job is not None:
+            once(body, await gateway.ledger.entries(cluster, kinds=[EntryKind.REFUND], reference=body.job))
     return entries, newest

@@ -7,8 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
+from bursar_api.byhand import NewEntry, Side, suits
+from bursar_api.errors import Invalid
+from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.terms import simple
-from bursar_domain.units import HOUR
+from bursar_domain.units import HOUR, MOST_SECONDS, UNSCALED
+from bursar_domain.wire import AccountState
+from bursar_ledger.accounts import AccountReading
+from bursar_ledger.entries import Booked
 from bursar_testing import manifests as make
 from bursar_testing.books import account, at, published, report, used
 from bursar_testing.gatewaystack import GatewayStack
@@ -58,10 +64,97 @@ async def test_an_adjustment_is_booked_with_its_author(running: GatewayStack, na
     assert listed == made
 
 
-async def test_a_refund_names_its_job(running: GatewayStack, names: tuple[str, str]) -> None:
-    answer = await make_one(running, names[1], kind="Refund", job="4711_3.0")
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["items"][0]["reference"] == "4711_3.0"
+async def test_a_refund_names_its_job_and_is_made_once(running: GatewayStack, names: tuple[str, str]) -> None:
+    """Whatever the key, the hours and the allocation; another resource and another task of the array are another matter."""
+    first = await make_one(running, names[1], kind="Refund", job="4711_3", headers={"Idempotency-Key": f"k-{names[1]}"})
+    assert first.status_code == 201, first.text
+    [made] = first.json()["items"]
+    assert made["reference"] == "4711_3"
+    changes: tuple[Obj, ...] = ({}, {"hours": 1}, {"allocation": "side"}, {"dry": True})
+    for change in changes:
+        again = await make_one(running, names[1], kind="Refund", job="4711_3", **change)
+        assert again.status_code == 409, again.text
+        assert f"got cpu hours back with entry {made['number']} of 2026-03-02T10:15:00Z" in again.json()["detail"]
+        assert "make an Adjustment" in again.json()["detail"]
+    repeated = await make_one(running, names[1], kind="Refund", job="4711_3", headers={"Idempotency-Key": f"k-{names[1]}"})
+    assert repeated.json()["items"] == [made]
+    for job, resource in (("4711_4", "cpu"), ("4711_3", "gpu")):
+        assert (await make_one(running, names[1], kind="Refund", job=job, resource=resource)).status_code == 201
+
+
+async def test_a_job_is_refunded_to_one_project_alone(running: GatewayStack, names: tuple[str, str]) -> None:
+    """Job ids are the cluster's; whose job it was is said in the other project's books alone."""
+    cluster, project = names
+    other = f"{project}-2"
+    await running.project(other, "alice")
+    uid = await running.allocation(other, "main", cluster)
+    terms = simple(uid, START, END, {"cpu": 100 * HOUR})
+    await running.publish(settings(cluster), [account(other, published(terms, other, "main"))])
+    await report(running.ledger, cluster, [], NOW + HOUR)
+    assert (await make_one(running, other, kind="Refund", job="88")).status_code == 201
+    refused = await make_one(running, project, kind="Refund", job="88")
+    assert refused.status_code == 409, refused.text
+    assert "job 88 got cpu hours back with entry" in refused.text
+    assert other not in refused.text
+
+
+async def test_refunds_of_one_job_at_once_are_booked_once(running: GatewayStack, names: tuple[str, str]) -> None:
+    answers = await asyncio.gather(*(make_one(running, names[1], kind="Refund", job="5") for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
+
+
+async def test_no_more_is_taken_than_the_window_has(running: GatewayStack, names: tuple[str, str]) -> None:
+    """Used hours may be taken too, for they may have been given by mistake: 40 of the 100 are used, and all can go."""
+    assert (await make_one(running, names[1], hours=20)).status_code == 201
+    refused = await make_one(running, names[1], hours=-121)
+    assert refused.status_code == 409, refused.text
+    assert "has 120 cpu hours, used ones counted; take at most 120" in refused.json()["detail"]
+    assert (await make_one(running, names[1], hours=-120)).status_code == 201
+    assert "there is nothing to take" in (await make_one(running, names[1], hours=-1)).json()["detail"]
+
+
+async def test_what_is_taken_at_once_is_never_more_than_there_is(running: GatewayStack, names: tuple[str, str]) -> None:
+    answers = await asyncio.gather(*(make_one(running, names[1], hours=-40) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 409, 409]
+
+
+async def test_what_the_books_can_hold(running: GatewayStack, names: tuple[str, str]) -> None:
+    """2^58 unit-seconds by hand in a window, and sums stay far inside 64 bits."""
+    for _ in range(3):
+        assert (await make_one(running, names[1], allocation="side", hours=10**9)).status_code == 201
+    full = [
+        Booked(
+            Entry("k", EntryKind.ADJUSTMENT, "c", "p", START, "x", "y", "u", amounts={"cpu": MOST_SECONDS - HOUR}), 1, 0, "", ""
+        )
+    ]
+    terms = simple("u", START, END, {"cpu": HOUR})
+    reading = AccountReading({}, (terms,), (), {}, None, None, None)
+    side = Side("u", "project-p", "main", "c")
+    body = NewEntry(kind=EntryKind.ADJUSTMENT, project="p", allocation="main", resource="cpu", hours=1, reason="r")
+    suits(body, [side], reading, NOW, full, UNSCALED)
+    with pytest.raises(Invalid, match="the window of main can take 1 cpu hours more"):
+        suits(body.model_copy(update={"hours": 2}), [side], reading, NOW, full, UNSCALED)
+
+
+async def test_a_transfer_leaves_what_running_jobs_may_still_use(running: GatewayStack, names: tuple[str, str]) -> None:
+    cluster, project = names
+    state = AccountState(account=project, state="Enforced", committed={"cpu": 50 * HOUR - 1})
+    await report(running.ledger, cluster, [], NOW + HOUR, accounts=[state], full=True)
+    refused = await make_one(running, project, kind="Transfer", to="side", hours=11)
+    assert refused.status_code == 409, refused.text
+    words = "has 60 cpu hours left in its window, of which running jobs of the account may still use 50; move at most 10"
+    assert words in refused.json()["detail"]
+    assert (await make_one(running, project, kind="Transfer", to="side", hours=10)).status_code == 201
+
+
+async def test_keys_are_each_persons_own(running: GatewayStack, names: tuple[str, str]) -> None:
+    """Nobody can take a key away from somebody else, nor a request's number."""
+    for headers in ({"Idempotency-Key": f"k-{names[1]}"}, {"X-Request-Id": f"r-{names[1]}"}):
+        for user, hours in (("dana", 1), ("erin", 2)):
+            assert (await make_one(running, names[1], user, headers=headers, hours=hours)).status_code == 201
+        replayed = await make_one(running, names[1], headers=headers, hours=3)
+        assert replayed.status_code == 409, replayed.text
+    assert len(await running.items("entries", project=names[1])) == 4
 
 
 async def test_a_dry_run_books_nothing(running: GatewayStack, names: tuple[str, str]) -> None:
@@ -106,6 +199,15 @@ async def test_transfers_at_once_never_move_more_than_there_is(running: GatewayS
         ({"kind": "Refund", "job": "1", "hours": -1}, 422, "make an Adjustment"),
         ({"kind": "Refund"}, 422, "a Refund needs `job`"),
         ({"kind": "Refund", "job": "rm -rf"}, 422, "job"),
+        ({"kind": "Refund", "job": "4711.0"}, 422, "job"),
+        ({"kind": "Refund", "job": "04711"}, 422, "job"),
+        ({"kind": "Refund", "job": "4711_03"}, 422, "job"),
+        ({"kind": "Refund", "job": "4711\n"}, 422, "job"),
+        ({"hours": "5"}, 422, "hours"),
+        ({"hours": True}, 422, "hours"),
+        ({"hours": -(10**9) - 1}, 422, "hours"),
+        ({"hours": 10**400}, 422, "hours"),
+        ({"hours": -101}, 409, "take at most 100"),
         ({"kind": "Transfer"}, 422, "a Transfer needs `to`"),
         ({"kind": "Transfer", "to": "main"}, 422, "can't give hours to itself"),
         ({"kind": "Transfer", "to": "side", "resource": "gpu"}, 422, "allocation side has no gpu; it has cpu"),
@@ -117,6 +219,10 @@ async def test_transfers_at_once_never_move_more_than_there_is(running: GatewayS
         ({"reason": "a\nb"}, 422, "reason"),
         ({"reason": "  "}, 422, "reason"),
         ({"reason": "x" * 501}, 422, "reason"),
+        ({"reason": "a\rb"}, 422, "reason"),
+        ({"reason": "a\u2028b"}, 422, "reason"),
+        ({"reason": "a\x00b"}, 422, "reason"),
+        ({"reason": "a\x1b[2Jb"}, 422, "reason"),
         ({"resource": "fpga"}, 422, "allocation main has no fpga; it has cpu, gpu"),
         ({"allocation": "none"}, 404, "has no allocation none; `bursar get allocations"),
         ({"allocation": "over"}, 409, "is over"),
