@@ -1,4 +1,4 @@
-"""Service units on the real Slurm: weights of a partition, what Slurm bills by them, the ledger's sum, and jobs that stop there."""
+"""Service units on the real Slurm: a partition's weights, what Slurm bills by them, the ledger's sum, jobs that stop there."""
 
 import time
 from collections.abc import AsyncIterator, Callable
