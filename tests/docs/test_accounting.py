@@ -13,7 +13,7 @@ from bursar_domain.fold import AccountBooks, Correction, WindowBooks, fold
 from bursar_domain.ladder import Action, Rule, Standing, in_force
 from bursar_domain.projection import exhaustion, rate
 from bursar_domain.terms import Rules, Step, Terms, Window, build, simple
-from bursar_domain.units import HOUR, UNSCALED
+from bursar_domain.units import HOUR, UNSCALED, Scales
 from bursar_domain.windows import cut
 from bursar_testing.reference.reading import ROOT
 
@@ -48,6 +48,15 @@ def units(row: Row) -> Row:
     return {
         "shown as used h": f"{UNSCALED.hours_used('cpu', used):,}",
         "shown as left h": f"{UNSCALED.hours_left('cpu', granted - used):,}",
+    }
+
+
+def service_units(row: Row) -> Row:
+    scales = Scales(1000)
+    granted, used = scales.seconds_from_hours("billing", number(row["granted SU"])), number(row["used billing seconds"])
+    return {
+        "shown as used SU": f"{scales.hours_used('billing', used):,}",
+        "shown as left SU": f"{scales.hours_left('billing', granted - used):,}",
     }
 
 
@@ -193,6 +202,7 @@ def run_out(row: Row) -> Row:
 
 WORKED_OUT: dict[str, Callable[[Row], Row]] = {
     "granted h": units,
+    "granted SU": service_units,
     "CPUs": job,
     "reported in this order, as (rebuild, read): hours": slots,
     "window hours": months,

@@ -20,24 +20,34 @@ EXAMPLES_TEXT: Final = """## The example site
 Two clusters and nine projects that share out the users of the example job log; `make demo` applies them in this order."""
 
 
+BOOKS_TEXT: Final = """## The books
+
+One file each; `kubectl apply` it to a Bursar that runs."""
+
+
 def manifest_files() -> list[Path]:
     """Every manifest, samples last."""
-    return [*sorted(EXAMPLES.glob("*.yaml")), *sorted(SAMPLES.glob("*.yaml"))]
+    return [*_examples(), *_books(), *sorted(SAMPLES.glob("*.yaml"))]
+
+
+def _examples() -> list[Path]:
+    return sorted(EXAMPLES.glob("*.yaml"))
+
+
+def _books() -> list[Path]:
+    return sorted((EXAMPLES / "books").glob("*.yaml"))
 
 
 def samples_page() -> str:
     """The page."""
-    examples = [file for file in manifest_files() if file.parent == EXAMPLES]
-    whole = table(("file", "objects"), ((_link(file), _contents(file)) for file in examples))
+    whole, books = (table(("file", "objects"), ((_link(f), _contents(f)) for f in files)) for files in (_examples(), _books()))
     each = table(
         ("file", "kind", "fields that are refused"),
-        (
-            (_link(file), str(load_sample(file.stem)["kind"]), _refused(file))
-            for file in manifest_files()
-            if file not in examples
-        ),
+        ((_link(file), str(load_sample(file.stem)["kind"]), _refused(file)) for file in sorted(SAMPLES.glob("*.yaml"))),
     )
-    return page("Sample manifests", INTRODUCTION, f"{SAMPLES_TEXT}\n\n{each}", f"{EXAMPLES_TEXT}\n\n{whole}")
+    return page(
+        "Sample manifests", INTRODUCTION, f"{SAMPLES_TEXT}\n\n{each}", f"{EXAMPLES_TEXT}\n\n{whole}", f"{BOOKS_TEXT}\n\n{books}"
+    )
 
 
 def _link(file: Path) -> str:
