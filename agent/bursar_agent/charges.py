@@ -40,13 +40,16 @@ class Charges:
         """The last hour of which there is a slot."""
         return self._hours[-1]
 
-    def hours_from(self, since: int) -> Sequence[int]:
-        """Hours from ``since`` on of which there is a slot."""
-        return self._hours[bisect_left(self._hours, since) :]
+    def hours(self, since: int, until: int | None = None) -> Sequence[int]:
+        """Hours from ``since`` on, to before ``until``, of which there is a slot."""
+        return self._hours[self._range(since, until)]
 
-    def allocated_from(self, since: int) -> int:
+    def allocated(self, since: int, until: int | None = None) -> int:
         """Unit-seconds of all resources allocated in these hours."""
-        return sum(self._allocated[bisect_left(self._hours, since) :])
+        return sum(self._allocated[self._range(since, until)])
+
+    def _range(self, since: int, until: int | None) -> slice:
+        return slice(bisect_left(self._hours, since), None if until is None else bisect_left(self._hours, until))
 
     def seq(self, hour: int) -> int | None:
         """Number of the read that the slot comes from; None where there is no slot."""

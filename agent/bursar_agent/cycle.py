@@ -19,14 +19,18 @@ from bursar_agent.samples import Samples
 from bursar_agent.schedulers.base import Observation, Outcome, Scheduler, SchedulerError
 from bursar_agent.settings import AgentSettings
 from bursar_agent.settled import Settled
+from bursar_agent.slices import DistrustedRead, IsOurs
+from bursar_agent.sweep import Sweep
 from bursar_agent.usagebook import UsageBook
-from bursar_agent.usagereader import DistrustedRead, UsageReader
+from bursar_agent.usagereader import UsageReader
 from bursar_agent.verify import DesiredState
 from bursar_crds.reasons import Reason
 from bursar_domain.wire import AccountEntry, AccountState, Miss
 
 log = structlog.get_logger(__name__)
 URGENT_SECONDS = 10.0
+READ_BACK_SECONDS = 5.0  # how long a cycle may be held up by use from before the books begin
+MOST_UNSENT = 50_000  # slots; older use waits until these are told
 SHORTEST_CYCLE_SECONDS = 10.0  # the scheduler's clock counts whole seconds, and a look takes some
 
 
@@ -58,6 +62,7 @@ class Cycles:
         self._reader = UsageReader(
             book, settings.usage_overlap_seconds, settings.counter_period_seconds + round(settings.cycle_interval_seconds)
         )
+        self._sweep = Sweep(book, self._reader, settings.state_directory, settings.usage_sweep_days)
         self._samples = Samples()
         self._counted_at: float | None = None
         self._counted_to: int | None = None
@@ -67,6 +72,7 @@ class Cycles:
         self._settled: Mapping[str, Settled] = {}
         self._states: Mapping[str, tuple[AccountPlan, AccountState]] = {}
         self._observed: tuple[int, float] | None = None
+        self._last: Observation | None = None
         self._laid_out: Mapping[str, AccountEntry] = {}
         self._layouts: Mapping[str, Grants] = {}
         self._charged: Mapping[str, Charged] = {}
@@ -78,6 +84,7 @@ class Cycles:
         """
         try:
             observation = await self.scheduler.observe(state.settings)
+            self._last = observation
             self._observed = (observation.time, self.clocks.monotonic())
             self._samples.take(observation, state.settings.resources, state.entries)
             await self.count(state, observation, urgent=urgent)
@@ -101,17 +108,41 @@ class Cycles:
         if self.book.covered_from is None and not any(view.owned for view in observation.accounts.values()):
             self.book.begin(observation.time)
         self._is_fresh = self._is_due(state, observation, URGENT_SECONDS if urgent else 0)
-        if not self._is_fresh:
-            return
-        ours = {*state.entries, *(name for name, view in observation.accounts.items() if view.owned)}
+        is_ours = self._is_ours(state, observation)
         starts = (first for grants_of in self.layouts(state).values() if (first := grants_of.first) is not None)
         first = min(starts, default=observation.time)
-        read = await self._reader.read(
-            self.scheduler, lambda job: job.account in ours, min(first, observation.time), observation.time
-        )
-        self._counted_at, self._counted_to = self.clocks.monotonic(), observation.time
+        if self._is_fresh:
+            await self._read(is_ours, min(first, observation.time), observation.time)
+        await self._read_back(is_ours, first)
+
+    @staticmethod
+    def _is_ours(state: DesiredState, observation: Observation) -> IsOurs:
+        ours = {*state.entries, *(name for name, view in observation.accounts.items() if view.owned)}
+        return lambda job: job.account in ours
+
+    async def _read(self, is_ours: IsOurs, first: int, now: int) -> None:
+        read = await self._reader.read(self.scheduler, is_ours, first, now)
+        self._counted_at, self._counted_to = self.clocks.monotonic(), now
         if read.bad_rows:
             log.warning("job records that can't be read were left out", rows=read.bad_rows)
+
+    async def _read_back(self, is_ours: IsOurs, first: int) -> None:
+        """Use from before the books begin. Nothing is planned for whoever had it before it is counted; others don't wait."""
+        until = self.clocks.monotonic() + READ_BACK_SECONDS
+
+        def may_go_on() -> bool:
+            return self.clocks.monotonic() < until and len(self.book.unsent) < MOST_UNSENT
+
+        try:
+            await self._reader.read_back(self.scheduler, is_ours, first, may_go_on)
+        except SchedulerError as error:
+            log.warning("older use is read later", reason=str(error), covered_from=self.book.covered_from)
+
+    async def sweep(self, state: DesiredState) -> int:
+        """Read some old records again if it is time; how many slots changed. May run beside a cycle."""
+        if self._last is None:
+            return 0
+        return await self._sweep.step(self.scheduler, self._is_ours(state, self._last), self._last.time)
 
     def _is_due(self, state: DesiredState, observation: Observation, patience_seconds: float) -> bool:
         if self._counted_at is None or self._counted_to is None or self._samples.is_any_lost:
@@ -120,13 +151,8 @@ class Cycles:
             return True
         if self._samples.is_any_sparse(self.book.watermark, 2 * self._cycle_seconds):
             return True
-        since, now = self._counted_to, observation.time
-        covered = self.book.covered_from
-        for laid_out in self.layouts(state).values():
-            first, cut = laid_out.first, laid_out.next_cut(since)
-            if (cut is not None and cut <= now) or (first is not None and covered is not None and first < covered):
-                return True
-        return False
+        cuts = (laid_out.next_cut(self._counted_to) for laid_out in self.layouts(state).values())
+        return any(cut is not None and cut <= observation.time for cut in cuts)
 
     def seconds_to_cut(self) -> float | None:
         """Until a window begins or ends somewhere, or something else that was dated comes, were the scheduler's clock ours."""
@@ -172,7 +198,8 @@ class Cycles:
 
     def _figures(self, state: DesiredState, now: int) -> Mapping[str, Figures]:
         recent = self._reader.recent
-        self._charged = {name: self._charge(name, laid_out, now) for name, laid_out in self.layouts(state).items()}
+        counted = {name: item for name, item in self.layouts(state).items() if self._reader.is_covered(item.first)}
+        self._charged = {name: self._charge(name, laid_out, now) for name, laid_out in counted.items()}
         return {
             name: Figures(
                 charged=charged,

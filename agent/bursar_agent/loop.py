@@ -1,4 +1,4 @@
-"""The agent at work: one task listens for a newer desired state, one runs cycles, one reports. None waits for another."""
+"""The agent at work: tasks that listen for a newer state, run cycles, report, look at old records. None waits for another."""
 
 import asyncio
 import contextlib
@@ -79,6 +79,7 @@ class Agent:
                 tasks.create_task(self._listen())
                 tasks.create_task(self._work())
                 tasks.create_task(self._tell())
+                tasks.create_task(self._look_back())
         finally:
             await self._gateway.close()
             await self._scheduler.close()
@@ -245,6 +246,13 @@ class Agent:
         at = self._readiness_at
         if at is not None and self._clocks.monotonic() - at > READINESS_SECONDS:
             await self._readiness()
+
+    async def _look_back(self) -> None:
+        """Read old job records again, little by little."""
+        while True:
+            await asyncio.sleep(self._settings.cycle_interval_seconds)
+            if self.state is not None and not self._fenced and await self.cycles.sweep(self.state):
+                self._report.set()
 
     # Tell
 

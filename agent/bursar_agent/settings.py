@@ -41,6 +41,10 @@ class AgentSettings(PartSettings):
     usage_overlap_seconds: Annotated[
         int, Field(ge=0, le=604_800, description="How far back records are read again, for those that come late.")
     ] = 3600
+    usage_sweep_days: Annotated[
+        int,
+        Field(ge=0, le=366, description="Older records are read again, a slice at a time: each of these days once a day."),
+    ] = 35
     counter_period_seconds: Annotated[
         int, Field(ge=0, le=3600, description="How far the scheduler's counters may lag, as Slurm's PriorityCalcPeriod.")
     ] = 300

@@ -5,7 +5,8 @@ to be sent. What a read costs here grows with the slots in the hours that it cov
 those that changed.
 
 Where the state directory was lost the books begin anew with a greater epoch, and everything from the first read on is a
-*rebuild*: the gateway counts it once its last page is in, and voids what older epochs had in those hours.
+*rebuild*: the gateway counts it once its last page is in, and voids what older epochs had in those hours. Reads that lead
+further back, slice by slice, are of the same rebuild; it ends when they are as far as `wanted_from`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,8 @@ class UsageBook:
     """Slots of one cluster. ``watermark`` and ``covered_from``: the seconds between which use is complete.
 
     ``rebuild_from``: first hour of which the gateway must still void what older epochs had; None where it has done so.
-    ``open_from``: earliest start of the records that the last read had.
+    ``open_from``: earliest start of the records that the last read had. ``wanted_from``: hour down to which use is to be
+    counted, as far as anybody said.
     """
 
     def __init__(self, directory: Path, epoch: int, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -39,6 +41,7 @@ class UsageBook:
         self.covered_from: int | None = None
         self.rebuild_from: int | None = None
         self.open_from: int | None = None
+        self.wanted_from: int | None = None
         self.sent_watermark: int | None = None
         self.unsent: dict[SlotKey, Version] = {}
         self._accounts: dict[str, Charges] = {}
@@ -49,24 +52,23 @@ class UsageBook:
 
         Slots replace what was counted; those that are absent now are emptied.
         """
-        return self._record(slots, since, watermark, rebuild_from=since, open_from=open_from)
+        return self._record(slots, since, None, self._head_after(since, watermark, since, open_from))
+
+    def record_slice(self, slots: Mapping[SlotKey, Rows], since: int, until: int) -> int:
+        """The same for a read of the hours in ``[since, until)``: how far use is complete stays as it is.
+
+        It may lead further back than any read before if it ends where they begin, or later.
+        """
+        return self._record(slots, since, until, self._head_after(since, None, since, self.open_from))
 
     def begin(self, now: int) -> None:
         """There is no account of ours yet, so there is no use before ``now``: nothing older is ever read, nothing is voided."""
-        self._record({}, 0, now, rebuild_from=-(-now // HOUR) * HOUR)
+        self._record({}, 0, None, self._head_after(0, now, -(-now // HOUR) * HOUR, None))
 
-    def _record(
-        self,
-        slots: Mapping[SlotKey, Rows],
-        since: int,
-        watermark: int | None,
-        rebuild_from: int,
-        open_from: int | None = None,
-    ) -> int:
-        wanted: dict[SlotKey, Rows] = {key: {} for key in self._counted_from(since)}
-        wanted |= {key: rows for key, rows in slots.items() if key.hour >= since}
+    def _record(self, slots: Mapping[SlotKey, Rows], since: int, until: int | None, head: Head) -> int:
+        wanted: dict[SlotKey, Rows] = {key: {} for key in self._counted(since, until)}
+        wanted |= {key: rows for key, rows in slots.items() if key.hour >= since and (until is None or key.hour < until)}
         changed = {key: rows for key, rows in wanted.items() if self._differs(key, rows)}
-        head = self._head_after(since, watermark, rebuild_from, open_from)
         if not changed and (head.watermark, head.covered_from) == (self.watermark, self.covered_from):
             return 0
         line = ReadLine(head, [(key, Version(head.seq, rows)) for key, rows in changed.items()])
@@ -87,18 +89,22 @@ class UsageBook:
             open_from=open_from,
         )
 
-    def _counted_from(self, since: int) -> Iterator[SlotKey]:
-        return (SlotKey(name, hour) for name, charges in self._accounts.items() for hour in charges.hours_from(since))
+    def _counted(self, since: int, until: int | None) -> Iterator[SlotKey]:
+        return (SlotKey(name, hour) for name, charges in self._accounts.items() for hour in charges.hours(since, until))
 
     def _differs(self, key: SlotKey, rows: Rows) -> bool:
         charges = self._accounts.get(key.account)
         return bool(rows) if charges is None else charges.differs(key.hour, rows)
 
-    def allocated(self, slots: Mapping[SlotKey, Rows], since: int) -> tuple[int, int]:
-        """(before, now): unit-seconds allocated in the hours from ``since`` on, as counted and as this read has it."""
-        before = sum(charges.allocated_from(since) for charges in self._accounts.values())
-        now = sum(sum(amounts.allocated) for key, rows in slots.items() if key.hour >= since for amounts in rows.values())
-        return before, now
+    def allocated(self, slots: Mapping[SlotKey, Rows], since: int, until: int | None = None) -> tuple[int, int]:
+        """(before, now): unit-seconds allocated in these hours, as counted and as this read has it."""
+        before = sum(charges.allocated(since, until) for charges in self._accounts.values())
+        inside = (rows for key, rows in slots.items() if key.hour >= since and (until is None or key.hour < until))
+        return before, sum(sum(amounts.allocated) for rows in inside for amounts in rows.values())
+
+    def knows(self, account: str) -> bool:
+        """Whether anything was ever counted for the account."""
+        return account in self._accounts
 
     def quarters(self, account: str, boundaries: tuple[int, ...]) -> Spans:
         """What the account was charged by resource, summed up between boundaries; see `Charges.spans`."""
@@ -118,9 +124,14 @@ class UsageBook:
         return sorted(keys, key=lambda key: (self.unsent[key].seq, key.hour, key.account))
 
     @property
+    def is_short(self) -> bool:
+        """Whether there is use that is wanted and was not read yet."""
+        return self.covered_from is not None and self.wanted_from is not None and self.covered_from > self.wanted_from
+
+    @property
     def rebuilt(self) -> RebuiltRange | None:
         """What the last page of a rebuild says; None where there is none, or it is not complete before a watermark."""
-        if self.rebuild_from is None or self.watermark is None:
+        if self.rebuild_from is None or self.watermark is None or self.is_short:
             return None
         last = max((charges.last for charges in self._accounts.values()), default=0)
         end = max(self.rebuild_from, last, self.watermark // HOUR * HOUR) + HOUR

@@ -1,21 +1,21 @@
-"""Reads job records and counts them: from where to read, what to distrust, what is younger than the counters."""
+"""Reads job records and counts them: from where to read, what to distrust, what is younger than the counters.
+
+One read has a day of records at most, or the overlap where that is longer. What lies further back comes in slices.
+"""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 
 from bursar_agent.schedulers.base import Scheduler, UsageRead
+from bursar_agent.slices import IsOurs, Slices, Trust, clipped
 from bursar_agent.usagebook import UsageBook
-from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, slots_of
-from bursar_domain.units import HOUR
+from bursar_domain.buckets import JobUse, slots_of
+from bursar_domain.units import DAY, HOUR
 
-LOWER_READS_BEFORE_BELIEF = 3
 BAD_RECORDS_SECONDS = HOUR
 Amount = defaultdict[str, defaultdict[str, int]]
-
-
-class DistrustedRead(Exception):
-    """Records show less use than before and nothing explains it: nothing is counted, and nothing may be written."""
 
 
 def _amounts() -> Amount:
@@ -44,45 +44,106 @@ class _Known:
 
 
 class UsageReader:
-    """One cluster's feed of job records. ``overlap_seconds`` are read again each time, for records that come late."""
+    """One cluster's feed of job records. ``overlap_seconds`` are read again each time, for records that come late.
+
+    ``wide_reads`` is odd while older hours are being read again, and another number after that.
+    """
 
     def __init__(self, book: UsageBook, overlap_seconds: int, lag_seconds: int) -> None:
         self._book = book
         self._overlap, self._lag = overlap_seconds, lag_seconds
         self._known: dict[str, _Known] | None = None  # before the first read since the start
-        self._lower: list[tuple[int, int]] = []
+        self._slices, self._trust = Slices(book), Trust()
         self._bad_since: int | None = None
+        self.wide_reads = 0
         self.recent = Recent()
 
-    async def read(self, scheduler: Scheduler, is_ours: Callable[[JobUse], bool], first: int, observed_at: int) -> UsageRead:
+    async def read(self, scheduler: Scheduler, is_ours: IsOurs, first: int, observed_at: int) -> UsageRead:
         """Read and count; DistrustedRead where the records can't be right. ``first``: use before it is nobody's business."""
-        since = self._since(first)
+        oldest, latest = self._oldest(), _hour(observed_at - max(self._overlap, DAY))
+        since = max(latest, _hour(first) if oldest is None else oldest)
         found = await scheduler.usage(since)
-        differs = self._differs_from(found)
-        if differs is not None and differs // HOUR * HOUR < since:
-            since = differs // HOUR * HOUR
-            found = await scheduler.usage(since)
         jobs = [job for job in found.jobs if is_ours(job)]
-        slots = {key: rows for key, rows in slots_of(_clipped(jobs, since)).items() if key.hour >= since}
-        self._check(slots, since)
+        slots = {key: rows for key, rows in slots_of(clipped(jobs, since)).items() if key.hour >= since}
         watermark = found.watermark if self._is_complete(found, observed_at) else None
-        self._book.record(slots, since, watermark, min((job.start for job in found.jobs), default=None))
+        self.wide_reads += 1
+        try:
+            if oldest is not None:
+                await self._read_again(scheduler, is_ours, found, oldest)
+            self._trust.check(*self._book.allocated(slots, since))
+            self._book.record(slots, since, watermark, min((job.start for job in found.jobs), default=None))
+            self._trust.done()
+        finally:
+            self.wide_reads += 1
         self._known = {job.key: _known(job) for job in found.jobs}
         self.recent = self._recent(jobs, found, observed_at)
         return found
 
-    def _since(self, first: int) -> int:
-        """The full hour at or before the watermark less the overlap; from the first second on where that is not covered.
+    async def read_back(self, scheduler: Scheduler, is_ours: IsOurs, first: int, may_go_on: Callable[[], bool]) -> None:
+        """Lead the books further back, to the hour of ``first``; one slice in any case, more as long as that may go on."""
+        book, bottom = self._book, _hour(first)
+        book.wanted_from = bottom
+        while book.covered_from is not None and book.covered_from > bottom:
+            part = await self._slices.read(scheduler, is_ours, book.covered_from, bottom)
+            self._slices.count(part, Trust())
+            if not may_go_on():
+                return
+
+    async def _read_again(self, scheduler: Scheduler, is_ours: IsOurs, found: UsageRead, oldest: int) -> None:
+        """From ``oldest`` on, and further back where a record from there on is not what was counted."""
+        missing, starts = dict(self._known or {}), [oldest]
+        note = partial(self._compare, missing=missing, starts=starts)
+        note(found)
+        until = found.since
+        while until > oldest:
+            until = await self._count_before(scheduler, is_ours, until, oldest, note)
+        starts += [known.start for known in missing.values() if known.end > oldest]
+        bottom = max(self._book.covered_from or 0, _hour(min(starts)))
+        while until > bottom:
+            until = await self._count_before(scheduler, is_ours, until, bottom, lambda part: None)
+
+    async def _count_before(
+        self, scheduler: Scheduler, is_ours: IsOurs, until: int, bottom: int, note: Callable[[UsageRead], None]
+    ) -> int:
+        part = await self._slices.read(scheduler, is_ours, until, bottom)
+        note(part.found)
+        self._slices.count(part, self._trust)
+        return part.since
+
+    def _compare(self, found: UsageRead, missing: dict[str, _Known], starts: list[int]) -> None:
+        """Strike what was found off the list of what is ``missing``, and note the seconds at which it differs."""
+        for job in found.jobs:
+            missing.pop(job.key, None)
+            differs = self._news_from(job)
+            if differs is not None:
+                starts.append(differs)
+
+    def is_covered(self, first: int | None) -> bool:
+        """Whether the books lead back to there; nothing has to be there of an account without a beginning."""
+        return first is None or (self._book.covered_from is not None and self._book.covered_from <= first)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether there was a read since the start, and no older hours are being read right now."""
+        return self._known is not None and self.wide_reads % 2 == 0
+
+    @property
+    def old_until(self) -> int | None:
+        """The hour before which records are not read any more as a rule; None where nothing was complete yet."""
+        return None if self._book.watermark is None else _hour(self._book.watermark - self._overlap)
+
+    def _oldest(self) -> int | None:
+        """The full hour from which everything is read again, at or before the watermark less the overlap.
 
         After a start nobody knows what became of the records that the last read had: they are all read again.
         """
         book = self._book
-        if book.watermark is None or book.covered_from is None or first < book.covered_from:
-            return first // HOUR * HOUR
-        since = book.watermark - self._overlap
+        if book.covered_from is None or self.old_until is None:
+            return book.covered_from
+        oldest = self.old_until
         if self._known is None and book.open_from is not None:
-            since = min(since, book.open_from)
-        return max(book.covered_from, since // HOUR * HOUR)
+            oldest = min(oldest, _hour(book.open_from))
+        return max(book.covered_from, oldest)
 
     def _is_complete(self, found: UsageRead, observed_at: int) -> bool:
         """Unreadable records hold the watermark back for an hour: they may be mended; one odd job must not stop it for ever."""
@@ -93,31 +154,14 @@ class UsageReader:
             self._bad_since = observed_at
         return observed_at - self._bad_since >= BAD_RECORDS_SECONDS
 
-    def _differs_from(self, found: UsageRead) -> int | None:
-        """First second at which a record is not what was counted, where that lies before the read."""
-        news = [at for job in found.jobs if (at := self._news_from(job)) is not None and at < found.since]
-        keys = {job.key for job in found.jobs}
-        known = self._known or {}
-        gone = [k.start for key, k in known.items() if key not in keys and k.end > found.since and k.start < found.since]
-        return min(news + gone, default=None)
-
     def _news_from(self, job: JobUse) -> int | None:
-        """A job that was suspended and goes on grows where it stopped, which may be long ago."""
+        """First second at which the record is not what was counted.
+
+        A job that was suspended and goes on grows where it stopped, which may be long ago."""
         known = (self._known or {}).get(job.key)
         if known is None or (known.start, known.rest) != (job.start, _known(job).rest):
             return job.start if known is None else min(known.start, job.start)
         return None if known.end == job.end else min(known.end, job.end)
-
-    def _check(self, slots: Mapping[SlotKey, Mapping[RowKey, Amounts]], since: int) -> None:
-        """Less use than before is believed only when it is seen again and again."""
-        before, now = self._book.allocated(slots, since)
-        if now >= before:
-            self._lower.clear()
-            return
-        self._lower.append((since, now))
-        if len(self._lower) < LOWER_READS_BEFORE_BELIEF:
-            raise DistrustedRead(f"job records show {now} unit-seconds where {before} were counted; waiting for another read")
-        self._lower.clear()
 
     def _recent(self, jobs: Iterable[JobUse], found: UsageRead, observed_at: int) -> Recent:
         sums = Recent(bad_rows=found.bad_rows)
@@ -145,11 +189,8 @@ def _add(target: Amount, job: JobUse, seconds: int) -> None:
             target[job.account][resource] += units * seconds * job.factor_thousandths // 1000
 
 
-def _clipped(jobs: Iterable[JobUse], since: int) -> Iterable[JobUse]:
-    """The same slots from ``since`` on with less work: what lies before is cut off where that changes no rounding."""
-    for job in jobs:
-        is_cut = job.start < since and job.factor_thousandths % 1000 == 0
-        yield replace(job, start=min(since, job.end)) if is_cut else job
+def _hour(second: int) -> int:
+    return second // HOUR * HOUR
 
 
 def _known(job: JobUse) -> _Known:

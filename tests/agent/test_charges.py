@@ -54,9 +54,9 @@ def test_sums_between_boundaries_are_those_of_the_quarters(
             starts = {name: {sum(at <= begin for at in cuts): n for begin, n in found} for name, found in spans.items()}
             assert starts == summed(slots, cuts)
     for since in (BASE, BASE + 5 * HOUR, BASE + 99 * HOUR):
-        assert list(charges.hours_from(since)) == sorted(hour for hour in slots if hour >= since)
+        assert list(charges.hours(since)) == sorted(hour for hour in slots if hour >= since)
         allocated = (amounts.allocated for hour, rows in slots.items() if hour >= since for amounts in rows.values())
-        assert charges.allocated_from(since) == sum(map(sum, allocated))
+        assert charges.allocated(since) == sum(map(sum, allocated))
 
 
 def test_use_before_all_boundaries_is_dated_at_its_first_quarter() -> None:
@@ -88,6 +88,6 @@ def test_slots_may_come_in_any_order(seed: int) -> None:
     charges = Charges()
     for seq, hour in enumerate(hours):
         charges.put(hour, seq, {RowKey("ann", "cpu"): Amounts((hour, 0, 0, 0))})
-    assert list(charges.hours_from(0)) == sorted(hours)
+    assert list(charges.hours(0)) == sorted(hours)
     assert [charges.seq(hour) for hour in hours] == list(range(50))
     assert charges.spans(tuple(sorted(hours)))["cpu"] == [(hour, hour) for hour in sorted(hours)]

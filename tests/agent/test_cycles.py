@@ -223,11 +223,11 @@ class Flaky:
             raise SchedulerUnavailable("sshare does not answer")
         return await self._inner.observe(settings)
 
-    async def usage(self, since: int) -> Any:
+    async def usage(self, since: int, until: int | None = None) -> Any:
         if "usage" in self.broken:
             raise SchedulerUnavailable("slurmdbd does not answer")
         self.on_usage(since)
-        return await self._inner.usage(since)
+        return await self._inner.usage(since, until)
 
     async def apply(self, settings: ClusterSettings, changes: list[AccountChange]) -> Any:
         if "apply before" in self.broken:

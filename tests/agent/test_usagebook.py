@@ -6,41 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from bursar_agent.schedulers.base import (
-    UsageRead,
-)
+from bursar_agent.slices import DistrustedRead
 from bursar_agent.usagebook import UsageBook
-from bursar_agent.usagereader import DistrustedRead, UsageReader
+from bursar_agent.usagereader import UsageReader
 from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, slots_of
 from bursar_domain.fold import fold
 from bursar_domain.terms import simple
 from bursar_domain.units import HOUR
-from bursar_testing.feeds import NothingElse
+from bursar_testing.feeds import JobRecords
 
 BASE = 400_000 * HOUR
 
 
 def use(key: str, start: int, end: int, *, cpu: int = 2, account: str = "aa", **fields: object) -> JobUse:
     return replace(JobUse(key, account, "ann", BASE + start, BASE + end, {"cpu": cpu}), **fields)  # type: ignore[arg-type]
-
-
-class Records(NothingElse):
-    """A scheduler that has job records and nothing else; remembers from where it was read."""
-
-    def __init__(self) -> None:
-        self.jobs: list[JobUse] = []
-        self.now = BASE
-        self.complete = True
-        self.bad_rows = 0
-        self.reads: list[int] = []
-
-    async def usage(self, since: int) -> UsageRead:
-        self.reads.append(since - BASE)
-        found = [self.cut(job) for job in self.jobs if job.start < self.now and (job.end > since or job.running)]
-        return UsageRead(self.now, since, found, self.now if self.complete else None, self.bad_rows)
-
-    def cut(self, job: JobUse) -> JobUse:
-        return replace(job, end=self.now, running=True, state="RUNNING") if job.end > self.now else job
 
 
 def total(book: UsageBook, account: str = "aa") -> int:
@@ -52,7 +31,7 @@ class Feed:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.records = Records()
+        self.records = JobRecords(BASE)
         self.resume()
 
     def resume(self) -> None:
@@ -82,7 +61,7 @@ async def test_a_record_that_comes_late_is_read_from_its_start(feed: Feed) -> No
     await feed.read(10 * HOUR)
     feed.records.jobs = [use("1", HOUR, 9 * HOUR + 10)]
     assert await feed.read(10 * HOUR + 60) == 2 * (8 * HOUR + 10)
-    assert feed.records.reads[-2:] == [9 * HOUR, HOUR]
+    assert feed.records.reads[-3:] == [9 * HOUR, 3 * HOUR, HOUR]  # backwards, in slices
 
 
 async def test_a_node_failure_is_refunded_back_to_the_start(feed: Feed) -> None:

@@ -25,7 +25,7 @@ Rows = Mapping[RowKey, Amounts]
 
 def state(book: UsageBook) -> tuple[object, ...]:
     """All that the books say."""
-    charged = {name: (charges.spans(()), charges.spans(CUTS), list(charges.hours_from(0))) for name, charges in book.accounts()}
+    charged = {name: (charges.spans(()), charges.spans(CUTS), list(charges.hours(0))) for name, charges in book.accounts()}
     head = book.epoch, book.seq, book.watermark, book.covered_from, book.rebuild_from, book.sent_watermark
     return head, dict(book.unsent), charged
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bursar_agent.schedulers.base import UsageRead
+from bursar_agent.slices import LOWER_READS_BEFORE_BELIEF, DistrustedRead
 from bursar_agent.usagebook import UsageBook
-from bursar_agent.usagereader import LOWER_READS_BEFORE_BELIEF, DistrustedRead, UsageReader
+from bursar_agent.usagereader import UsageReader
 from bursar_domain.buckets import JobUse, slots_of
 from bursar_domain.units import HOUR
 from bursar_testing.feeds import NothingElse
@@ -59,8 +60,9 @@ class Records(NothingElse):
     def __init__(self, told: Sequence[Story]) -> None:
         self.told, self.now, self.complete = told, BASE, True
 
-    async def usage(self, since: int) -> UsageRead:
-        found = [record for story in self.told if (record := story.record(self.now)) and (record.end > since or record.running)]
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
+        told = (record for story in self.told if (record := story.record(self.now)))
+        found = [job for job in told if (job.end > since or job.running) and (until is None or job.start < until)]
         return UsageRead(self.now, since, found, self.now if self.complete else None)
 
 
@@ -89,6 +91,7 @@ async def read(reader: UsageReader, records: Records) -> None:
     for _ in range(LOWER_READS_BEFORE_BELIEF):
         try:
             await reader.read(records, lambda job: True, BASE, records.now)
+            await reader.read_back(records, lambda job: True, BASE, lambda: True)
         except DistrustedRead:
             continue
         return

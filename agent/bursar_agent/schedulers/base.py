@@ -77,7 +77,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class UsageRead:
-    """Job attempts that overlap `[since, time)`, running ones cut at `time`.
+    """Job attempts that overlap `[since, time)`, or the part of it that was asked for, running ones cut at `time`.
 
     `watermark`: the second up to which the record is complete, or None where that is not known this time.
     """
@@ -136,8 +136,8 @@ class Scheduler(Protocol):
         """All accounts under the root account in at most two bulk reads. `SchedulerUnavailable` rather than half an answer."""
         ...
 
-    async def usage(self, since: int) -> UsageRead:
-        """Job attempts overlapping [since, now)."""
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
+        """Job attempts overlapping [since, now), or [since, until) of it; how far those are complete is not said then."""
         ...
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:

@@ -253,9 +253,9 @@ class Sacct(SlurmScheduler):
         self.now = BASE
         self.reads: list[int] = []
 
-    async def usage(self, since: int) -> UsageRead:
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
         self.reads.append(since)
-        found = jobs(*self.lines, asked_at=self.now)
+        found = [job for job in jobs(*self.lines, asked_at=self.now) if until is None or job.start < until]
         return UsageRead(self.now, since, [job for job in found if job.end + job.suspended_seconds > since], self.now)
 
 

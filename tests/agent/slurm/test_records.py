@@ -87,9 +87,14 @@ def test_a_lost_job_never_lasts_longer_than_its_limit() -> None:
 
 
 def test_windows_follow_each_other_and_the_last_is_open() -> None:
-    assert records.windows(0, 9000, 1) == [(0, 3600), (3600, 7200), (7200, None)]
-    assert records.windows(50, 50, 1) == [(50, None)]
-    assert len(records.windows(0, 2_000_000_000, 1)) <= 401
+    assert records.windows(0, None, 9000, 1) == [(0, 3600), (3600, 7200), (7200, None)]
+    assert records.windows(50, None, 50, 1) == [(50, None)]
+    assert len(records.windows(0, None, 2_000_000_000, 1)) <= 401
+
+
+def test_a_slice_ends_where_it_was_to_end() -> None:
+    assert records.windows(0, 7200, 99_999, 1) == [(0, 3600), (3600, 7200)]
+    assert records.windows(3600, 7200, 99_999, 24) == [(3600, 7200)]
 
 
 def test_usage_factors_are_thousandths() -> None:

@@ -124,9 +124,10 @@ class ModelScheduler:
         root = AccountView("bursar", True, "root", {"cpu": Reading(limit=None)})
         return Observation(self.now, {ACCOUNT: view} if self.exists else {}, root)
 
-    async def usage(self, since: int) -> UsageRead:
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
         """Records of all jobs that started before they froze."""
-        known = [job for job in self.jobs if self.frozen is None or job.start < self.frozen]
+        frozen = self.now + 1 if self.frozen is None else self.frozen
+        known = [job for job in self.jobs if job.start < min(frozen, self.now + 1 if until is None else until)]
         uses = [self._use(job) for job in known if job.end >= since]
         return UsageRead(self.now, since, uses, self.now if self.frozen is None else None)
 

@@ -175,10 +175,11 @@ class SimulatedScheduler:
         root = views.pop(settings.root_account, None)
         return Observation(self.machine.now, views, root, soft_land_qos=self._settings.soft_land_qos)
 
-    async def usage(self, since: int) -> UsageRead:
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
         """Complete up to now, always."""
         now = self.machine.now
-        jobs = [_use(attempt, now) for attempt in self.machine.overlapping(since)]
+        attempts = self.machine.overlapping(since)
+        jobs = [_use(attempt, now) for attempt in attempts if until is None or attempt.start < until]
         # Skipped lines of the log never became jobs of this machine: nothing of them is missing in its records.
         return UsageRead(now, since, jobs, now)
 

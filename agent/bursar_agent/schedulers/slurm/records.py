@@ -61,11 +61,12 @@ def arguments(cluster: str, since: int, until: int | None) -> tuple[str, ...]:
     return (*shape, "--starttime", _instant(since), *end, f"--format={','.join(FIELDS)}")
 
 
-def windows(since: int, now: int, hours: int) -> list[tuple[int, int | None]]:
-    """Consecutive windows from `since`, longer ones where it would take very many; the last is open."""
-    step = max(hours * HOUR, (now - since) // MOST_WINDOWS)
-    starts = range(since, max(now, since + 1), step)
-    return [(start, start + step if start + step < now else None) for start in starts]
+def windows(since: int, until: int | None, now: int, hours: int) -> list[tuple[int, int | None]]:
+    """Consecutive windows from `since`, longer ones where it would take very many; the last is open unless `until` is given."""
+    last = now if until is None else until
+    step = max(hours * HOUR, (last - since) // MOST_WINDOWS)
+    starts = range(since, max(last, since + 1), step)
+    return [(start, start + step if start + step < last else until) for start in starts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,14 +91,16 @@ class SlurmScheduler:
         """All accounts of the cluster in three bulk reads at once; those that are not ours have `owned=False`."""
         return (await self._snapshot(settings)).observation
 
-    async def usage(self, since: int) -> UsageRead:
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
         """Attempts that overlap [since, now); the watermark is None unless slurmdbd had been told everything."""
+        if until is not None:
+            return await self._slice(since, until)
         cluster = await self._cluster_name()
         started = int(time.time())
         empty_before, in_force = await asyncio.gather(self._queue_is_empty(), self._factors())
         self._past_factors.note(in_force, started)
         self._soft_land_qos = None
-        found, bad = await self._records(cluster, since, started)
+        found, bad = await self._records(cluster, since, None)
         listed = records.parse_listing(await self._commands.read("squeue", *records.listing_arguments()))
         empty = empty_before and await self._queue_is_empty()
         now = int(time.time())
@@ -106,6 +108,21 @@ class SlurmScheduler:
         ends = {record.key: self._ended_at(record, listed) for record in found if record.end is None}
         jobs = [records.use(record, self._trackables, started, ends.get(record.key)) for record in found]
         return UsageRead(now, since, jobs, records.complete_until(found, listed, since, started) if empty else None, bad)
+
+    async def _slice(self, since: int, until: int) -> UsageRead:
+        """Older records alone: what became of the jobs is as the last whole read had it."""
+        cluster, started = await self._cluster_name(), int(time.time())
+        found, bad = await self._records(cluster, since, until)
+        is_open = any(record.end is None for record in found)
+        listing = await self._commands.read("squeue", *records.listing_arguments()) if is_open else ""
+        listed, now = records.parse_listing(listing), int(time.time())
+        ends = {
+            record.key: self._ended_at(record, listed) if record.job_id in listed else self._lost.get(record.key, now)
+            for record in found
+            if record.end is None
+        }
+        jobs = [records.use(record, self._trackables, started, ends.get(record.key)) for record in found]
+        return UsageRead(now, since, jobs, None, bad)
 
     async def apply(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[Outcome]:
         """Checks, writes, reads back. A change that may not be written is answered, not raised; the others go on."""
@@ -276,9 +293,9 @@ class SlurmScheduler:
         except ValueError as error:
             raise SchedulerUnavailable(str(error)) from error
 
-    async def _records(self, cluster: str, since: int, now: int) -> tuple[list[Record], int]:
+    async def _records(self, cluster: str, since: int, until: int | None) -> tuple[list[Record], int]:
         batches, bad = [], 0
-        for start, end in records.windows(since, now, self._settings.window_hours):
+        for start, end in records.windows(since, until, int(time.time()), self._settings.window_hours):
             text = await self._commands.read(
                 "sacct", *records.arguments(cluster, start, end), timeout_seconds=self._settings.records_timeout_seconds
             )

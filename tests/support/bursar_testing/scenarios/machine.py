@@ -71,9 +71,9 @@ class ScenarioScheduler(SimulatedScheduler):
             if told.form.name == event.job:
                 told.change(event)
 
-    async def usage(self, since: int) -> UsageRead:
+    async def usage(self, since: int, until: int | None = None) -> UsageRead:
         """What the machine knows, as the accounting shows it."""
-        found = await super().usage(since)
+        found = await super().usage(since, until)
         shown = (self._told[int(use.key)].record(use, found.time) for use in found.jobs)
         return replace(found, jobs=[use for use in shown if use is not None and use.end >= since])
 

@@ -11,8 +11,8 @@ from bursar_agent.journal import Journal
 from bursar_agent.outbox import Outbox, usage_pages
 from bursar_agent.schedulers.base import AccountChange
 from bursar_agent.settings import AgentSettings
+from bursar_agent.slices import LOWER_READS_BEFORE_BELIEF
 from bursar_agent.usagebook import UsageBook
-from bursar_agent.usagereader import LOWER_READS_BEFORE_BELIEF
 from bursar_agent.verify import DesiredState
 from bursar_domain.buckets import SlotVersion
 from bursar_domain.keys import Signer, fingerprint
