@@ -1,6 +1,7 @@
 """Thresholds: what fired, once in a window and direction, and which rules are in force, so that a restart forgets nothing."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import orjson
@@ -12,6 +13,16 @@ from bursar_ledger.tables import Firing, RulesInForce
 
 Direction = Literal["up", "down"]
 KEY: Final = ("uid", "window", "rule", "direction")
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """Keys in force of an allocation in a window, since a second of the cluster's clock."""
+
+    uid: str
+    window: int
+    keys: Collection[str]
+    since: int
 
 
 class Firings:
@@ -26,11 +37,19 @@ class Firings:
             statement = insert_into(tx, Firing).values(row).on_conflict_do_nothing(index_elements=KEY)
             return (await tx.execute(statement.returning(Firing.at))).first() is not None
 
-    async def set_rules(self, uid: str, window: int, keys: Collection[str], since: int) -> None:
-        """Replace the rules in force of an allocation."""
-        row = {"uid": uid, "window": window, "keys": canonical(sorted(keys)), "since": since}
-        async with self._database.write() as tx:
-            await upsert(tx, RulesInForce, [row])
+    async def has_fired(self, uid: str, window: int, rule: str, direction: Direction) -> bool:
+        """Whether that is remembered."""
+        key = dict(zip(KEY, (uid, window, rule, direction), strict=True))
+        query = select(Firing.at).where(*(getattr(Firing, name) == value for name, value in key.items()))
+        async with self._database.read() as tx:
+            return (await tx.execute(query)).first() is not None
+
+    async def set_rules(self, states: Sequence[InForce]) -> None:
+        """Replace the rules in force of each allocation, all in one write."""
+        rows = [{"uid": s.uid, "window": s.window, "keys": canonical(sorted(s.keys)), "since": s.since} for s in states]
+        if rows:
+            async with self._database.write() as tx:
+                await upsert(tx, RulesInForce, rows)
 
     async def rules(self) -> dict[str, tuple[int, frozenset[str]]]:
         """uid -> (start of the window, keys of the rules in force)."""

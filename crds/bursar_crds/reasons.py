@@ -131,6 +131,12 @@ class Reason(StrEnum):
     USAGE_CURRENT = "UsageCurrent", "Usage is up to date."
     THRESHOLD_CROSSED = "ThresholdCrossed", "Use crossed a threshold of the allocation."
     THRESHOLD_CLEARED = "ThresholdCleared", "Use fell below a threshold of the allocation; what it did is undone."
+    ENFORCEMENT_CHANGED = "EnforcementChanged", "The scheduler restricts the allocation's jobs otherwise than before."
+    ROLLED_OVER = "RolledOver", "The next window of the allocation has begun."
+    ADJUSTED = "Adjusted", "An allocator added hours or took some."
+    REFUNDED = "Refunded", "An allocator gave hours of a job back."
+    TRANSFERRED = "Transferred", "An allocator moved hours between two allocations of the project."
+    GATE_OPENED = "GateOpened", "A gate of the allocation's tranches was opened."
 
     # Projects and members
     NAMESPACE_READY = "NamespaceReady", "The project's namespace is there and belongs to it."

@@ -1,6 +1,7 @@
 """Each account's books in memory: its entries, the terms that they make, its use between cuts, and the fold over it all."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from bursar_domain import closing, fold, projection
@@ -36,6 +37,7 @@ class Accounts:
         self._terms: dict[str, tuple[object, Terms]] = {}
         self._folds: dict[Key, fold.AccountBooks] = {}
         self.stale: set[Key] = set()
+        self.heard: Callable[[Booked], None] = _unheard
 
     async def load(self) -> None:
         """Read every entry."""
@@ -48,8 +50,15 @@ class Accounts:
         found = await self._ledger.entries(*key, after=known[-1].number if known else 0)
         for booked in found:
             self._take(booked)
+            self.heard(booked)
         self.forget(key)
         return bool(found)
+
+    def recent(self, since: int) -> list[Booked]:
+        """What was booked since, by the clock of who wrote it."""
+        return [
+            item for known in self._entries.values() for item in takewhile(lambda b: b.recorded_at >= since, reversed(known))
+        ]
 
     async def book(self, entries: Sequence[Entry], now: int) -> None:
         """Book entries of whatever accounts."""
@@ -197,3 +206,7 @@ def _corrections(entry: Entry) -> Iterable[Correction]:
 
 def _used(spans: Iterable[tuple[int, int]], since: int | None) -> int:
     return sum(amount for at, amount in spans if since is not None and at >= since)
+
+
+def _unheard(_: Booked) -> None:
+    return None

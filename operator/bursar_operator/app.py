@@ -99,6 +99,7 @@ class Operator:
             self._begin("desired state", parts.desired.run())
             self._begin("feed", parts.feed.run())
             await parts.grants.start()
+            parts.books.tell_again()
         self._health.ready(RECOVERY)
         self._begin("crossings", parts.crossings.run())
         self._begin("roll", repeated("roll", parts.roll, self._metrics, DAY))
@@ -209,7 +210,7 @@ class Parts:
         self.feed = Feed(ledger, self.books, self, metrics, time.monotonic)
         self.books.changed = self.grants.touch
         self.books.republish = self.desired.publish_now
-        self.books.crossed = self.crossings.hear
+        self.books.listener = self.crossings
 
     async def load(self) -> None:
         """Read everything that decisions rest on, all but the allocations, which the grants follow once they hold the pools."""
@@ -218,6 +219,7 @@ class Parts:
         await self.informers.start()
         await self.desired.load()
         await self.books.load()
+        await self.crossings.load()
         self.desired.follow()
 
     async def guard_grants(self) -> None:

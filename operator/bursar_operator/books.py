@@ -1,34 +1,52 @@
 """The books in memory: what the ledger knows, ready to be asked while a decision is made."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 from bursar_domain.entries import Entry
 from bursar_domain.ladder import Rule
 from bursar_domain.terms import Terms
-from bursar_domain.wire import AccountEntry, AccountState, AllocationEntry
-from bursar_ledger.agents import AgentRecord, ReadBack
+from bursar_domain.units import HOUR, Scales
+from bursar_domain.wire import AccountEntry, AllocationEntry
+from bursar_ledger.entries import Booked
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import TOMBSTONE
 from bursar_operator.accounts import Accounts
+from bursar_operator.agentmemory import AgentMemory
 from bursar_operator.directory import Directory
-from bursar_operator.domain import balances, clusters, periods
+from bursar_operator.domain import balances, clusters, happenings, periods
 from bursar_operator.domain.balances import View
 from bursar_operator.domain.batch import Gone
 from bursar_operator.domain.entries import is_granted, is_overgranted
+from bursar_operator.domain.happenings import Scene, State, in_force
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.ledgerview import Figures
 from bursar_operator.published import Published, Tombstone
 
 Obj = dict[str, Any]
+RECENT_SECONDS: Final = HOUR  # as long as the API server keeps an Event
 Key = tuple[str, str]
 """Cluster and account."""
-Crossed = Callable[[Obj, View, tuple[int, frozenset[str]], frozenset[str]], None]
-"""Allocation, its books now, (window, rules in force before), rules in force now."""
 
 
-class Books:
+class Listener(Protocol):
+    """Who hears what happens to allocations."""
+
+    def hear(self, scene: Scene, state: State, *, recurs: bool) -> None:
+        """What is in force of an allocation now; ``recurs``: it has windows."""
+
+    def hear_entries(self, allocation: Obj, booked: Iterable[Booked], scales: Scales) -> None:
+        """Entries were booked for an allocation."""
+
+    def hear_gates(self, allocation: Obj, at: int) -> None:
+        """The allocation as it is now, which may have gates opened."""
+
+    def forget(self, uid: str) -> None:
+        """The allocation is gone."""
+
+
+class Books(AgentMemory):
     """The `LedgerView` of the grants, and what the other parts ask of the ledger.
 
     `load` fills it before anything is decided; `Feed` keeps it fresh. `republish` publishes an account's entry and gives the
@@ -36,24 +54,20 @@ class Books:
     """
 
     def __init__(self, ledger: Ledger, informers: Informers, patience: clusters.Patience, now: Callable[[], datetime]) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, patience, now)
         self._informers = informers
         self._directory = Directory(informers)
-        self._patience = patience
-        self._now = now
         self._published: dict[str, Published] = {}
         self._of_cluster: dict[str, set[str]] = {}
         self._of_account: dict[Key, set[str]] = {}
-        self._read_backs: dict[str, ReadBack] = {}
         self._tombstones: dict[str, Tombstone] = {}
-        self._agents: dict[str, AgentRecord] = {}
-        self._states: dict[str, dict[str, AccountState]] = {}
         self._used_accounts: set[str] = set()
         self._rules: dict[str, tuple[int, frozenset[str]]] = {}
         self._objects: dict[str, Obj] = {}
         self.accounts = Accounts(ledger, self._directory, self._gone)
+        self.accounts.heard = self._entry
         self.changed: Callable[[str, str], None] = _nobody
-        self.crossed: Crossed = _unheard
+        self.listener: Listener | None = None
         self.republish: Callable[[str, str], Awaitable[int]] = _nowhere
         informers.allocations.subscribe(self._allocation)
         informers.clusters.subscribe(self._cluster)
@@ -67,7 +81,7 @@ class Books:
                 self._tombstones[uid] = Tombstone(grant.cluster, generations.get(grant.cluster, 0))
         await self.refresh_agents()
         await self.accounts.load()
-        self._rules = await self._ledger.rules()
+        self._rules = {uid: (window, in_force(kept)) for uid, (window, kept) in (await self._ledger.rules()).items()}
         for cluster in set(generations) | set(self._agents):
             await self.refresh_acknowledgements(cluster)
             await self.refresh_states(cluster)
@@ -79,30 +93,7 @@ class Books:
         await self.accounts.refresh_use(key, self.cluster_time(key[0]))
         self._used_accounts.add(key[1])
 
-    def cluster_time(self, cluster: str) -> int:
-        """The cluster's clock as its agent's reports tell it; ours while there are none."""
-        return self.known_time(cluster) or int(self._now().timestamp())
-
-    def clusters(self) -> list[str]:
-        """Clusters whose agents ever called."""
-        return list(self._agents)
-
-    def known_time(self, cluster: str) -> int | None:
-        """The same, None while no agent ever said it."""
-        agent = self._agents.get(cluster)
-        return max(agent.scheduler_time, agent.watermark or 0) or None if agent is not None else None
-
     # What the grants ask
-
-    def ack(self, uid: str) -> int | None:
-        """Revision that was read back from the scheduler."""
-        found = self._read_backs.get(uid)
-        return found.revision if found else None
-
-    def enforced_at(self, uid: str) -> datetime | None:
-        """When it was read back."""
-        found = self._read_backs.get(uid)
-        return datetime.fromtimestamp(found.at, UTC) if found and found.at else None
 
     def revision(self, uid: str) -> tuple[int, Mapping[str, int]] | None:
         """Revision and grant that are published."""
@@ -137,7 +128,18 @@ class Books:
             return None
         rules = periods.thresholds_of(allocation)
         as_of, stale = self.complete_until(key[0]), self._usage_stale(key[0])
-        return balances.figures(view, rules, self._in_force(uid, view, rules), as_of, stale=stale)
+        keys = self._in_force(uid, view, rules)
+        figures = balances.figures(view, rules, keys, as_of, stale=stale)
+        if self.listener is not None and "deletionTimestamp" not in allocation["metadata"]:
+            scene = Scene(allocation, view.now, rules, view.standings(), view.scales)
+            kept = happenings.keys(keys, exhausted=figures.exhausted, overdrawn=figures.overdrawn, step=self._step(uid, key))
+            self.listener.hear(scene, State(view.window_start, kept), recurs=len(view.terms.windows) > 1)
+        return figures
+
+    def _step(self, uid: str, key: Key) -> str:
+        """What the agent has read back of the scheduler for it."""
+        state = self._states.get(key[0], {}).get(key[1])
+        return state.actions.get(uid, "None") if state is not None and state.state == "Enforced" else "None"
 
     def view(self, uid: str) -> View | None:
         """An allocation's books at the cluster's time; None before anything was posted for it."""
@@ -156,7 +158,6 @@ class Books:
         keys = balances.in_force(view, rules, before)
         if (view.window_start, keys) != before:
             self._rules[uid] = view.window_start, keys
-            self.crossed(self._objects[uid], view, before, keys)
         return keys
 
     def acknowledged_as_not_enforced(self, cluster: str) -> bool:
@@ -165,11 +166,6 @@ class Books:
         if found is None or clusters.observes(found):
             return True
         return cluster not in self._agents and not clusters.enrolled(found)
-
-    def complete_until(self, cluster: str) -> datetime | None:
-        """Usage watermark."""
-        agent = self._agents.get(cluster)
-        return datetime.fromtimestamp(agent.watermark, UTC) if agent and agent.watermark is not None else None
 
     def uids(self, cluster: str) -> Iterable[str]:
         """Every allocation that anything was ever published of."""
@@ -207,14 +203,6 @@ class Books:
 
     # What the other parts ask
 
-    def agent(self, cluster: str) -> AgentRecord | None:
-        """The cluster's agent, if it ever called."""
-        return self._agents.get(cluster)
-
-    def states(self, cluster: str) -> Mapping[str, AccountState]:
-        """What the agent saw of each account."""
-        return self._states.get(cluster, {})
-
     def has_use(self, account: str) -> bool:
         """Whether any cluster ever booked use of the account."""
         return account in self._used_accounts
@@ -239,21 +227,6 @@ class Books:
         if before is not None and before.revision < revision:
             self._put(uid, Published(before.cluster, before.account, revision, before.entry))
 
-    async def refresh_agents(self) -> None:
-        """Read the agents again."""
-        self._agents = await self._ledger.agents()
-
-    async def refresh_states(self, cluster: str) -> None:
-        """Read again what the agent saw of each account."""
-        self._states[cluster] = await self._ledger.account_states(cluster)
-
-    async def refresh_acknowledgements(self, cluster: str) -> list[str]:
-        """Read the read-backs again; the uids whose revision moved."""
-        fresh = await self._ledger.read_backs(cluster)
-        moved = [uid for uid, item in fresh.items() if self._read_backs.get(uid) != item]
-        self._read_backs |= fresh
-        return moved
-
     async def refresh_use(self, cluster: str, account: str) -> None:
         """Read an account's use again."""
         await self._read_use((cluster, account))
@@ -261,6 +234,16 @@ class Books:
     async def refresh_entries(self, cluster: str, account: str) -> bool:
         """Read what was booked for an account since; whether there was anything."""
         return await self.accounts.refresh_entries((cluster, account))
+
+    def tell_again(self) -> None:
+        """Whatever was booked shortly before this process began may not have been told."""
+        for booked in self.accounts.recent(int(self._now().timestamp()) - RECENT_SECONDS):
+            self._entry(booked)
+
+    def _entry(self, booked: Booked) -> None:
+        allocation = self._objects.get(booked.entry.uid)
+        if allocation is not None and self.listener is not None:
+            self.listener.hear_entries(allocation, [booked], self._directory.scales(booked.entry.cluster))
 
     def unsettled(self) -> list[Key]:
         """Accounts with use whose allocations have cuts that the sums do not know yet."""
@@ -327,8 +310,12 @@ class Books:
             self._objects.pop(uid, None)
             self._rules.pop(uid, None)
             self.accounts.drop(uid)
+            if self.listener is not None:
+                self.listener.forget(uid)
         else:
             self._objects[uid] = new
+            if self.listener is not None:
+                self.listener.hear_gates(new, self.cluster_time(new["spec"]["clusterRef"]["name"]))
         key = self._directory.key_of(now)
         if key is not None and (old is None or new is None or _terms_part(old) != _terms_part(new)):
             self.accounts.forget(key)
@@ -360,14 +347,6 @@ class Books:
         state = self._states.get(key[0], {}).get(key[1]) if key else None
         return state.committed if state else {}
 
-    def _usage_stale(self, cluster: str) -> bool:
-        agent = self._agents.get(cluster)
-        if agent is None:
-            return False
-        silent = self._now().timestamp() - agent.last_seen
-        late = max(0, agent.scheduler_time - (agent.watermark or 0)) if agent.watermark is not None else 0
-        return silent > self._patience.usage_seconds or late > self._patience.usage_seconds
-
 
 def _enforced_by(cluster: Obj) -> tuple[bool, bool]:
     return clusters.observes(cluster), clusters.enrolled(cluster)
@@ -377,10 +356,6 @@ def _terms_part(allocation: Obj) -> object:
     """What its terms are made of, beside entries."""
     granted = [item["name"] for item in (allocation.get("status") or {}).get("granted") or ()]
     return allocation["metadata"].get("generation"), "deletionTimestamp" in allocation["metadata"], granted
-
-
-def _unheard(_: Obj, __: View, ___: tuple[int, frozenset[str]], ____: frozenset[str]) -> None:
-    return None
 
 
 def _nobody(_: str, __: str) -> None:

@@ -1,152 +1,155 @@
-"""Thresholds that were crossed: remembered in the ledger, told once in a window and direction as Events of Kubernetes."""
+"""What happened to allocations, told as Events of Kubernetes: each once, whatever crashes, and never many at a time.
+
+The ledger remembers what is in force with what of it is still to be told (`happenings.UNTOLD`), then the Event is made under a
+name of its own, then the ledger remembers that it was told. A crash in between tells again, and the name makes it no second one.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import structlog
 
-from bursar_crds.instants import format_instant
-from bursar_crds.names import API_VERSION
-from bursar_crds.reasons import Reason
-from bursar_domain.ladder import Action, Rule, Standing
 from bursar_domain.units import Scales
 from bursar_kube.client import Kube
+from bursar_kube.errors import AlreadyExists, Forbidden, NotFound
 from bursar_kube.resources import EVENTS
-from bursar_ledger.firings import Direction
+from bursar_ledger.entries import Booked
+from bursar_ledger.firings import InForce
 from bursar_ledger.ledger import Ledger
-from bursar_operator.domain import periods
-from bursar_operator.domain.balances import View
+from bursar_operator.domain import happenings
+from bursar_operator.domain.happenings import Change, Happening, Scene, State
 from bursar_operator.metrics import Metrics
 
 Obj = dict[str, Any]
 T = TypeVar("T")
 RETRY_SECONDS: Final = 5.0
 ATTEMPTS: Final = 5
-MOST_WAITING: Final = 10_000
-LOUD: Final = frozenset({Action.THROTTLE, Action.SOFT_LAND, Action.HOLD, Action.BLOCK})
+PAUSE_SECONDS: Final = 0.02  # between two Events, so that a roll-over of thousands leaves the API server to others
+MOST_WAITING: Final = 100_000
+MOST_AT_ONCE: Final = 200
 LOG = structlog.get_logger("bursar.operator")
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
-    """The rules in force of one allocation changed in a window."""
+class Waiting:
+    """What is to be told of one allocation, and what is in force of it then (None: that did not change)."""
 
-    allocation: Obj
-    window: int
-    at: int
-    before: frozenset[str]
-    now: frozenset[str]
-    rules: tuple[Rule, ...]
-    standings: dict[str, Standing]
-    scales: Scales
+    uid: str
+    told: Sequence[Happening]
+    state: State | None = None
+    at: int = 0
 
-    def changes(self) -> list[tuple[Rule, Direction]]:
-        """Rules that came into force or left it."""
-        changed = [rule for rule in self.rules if (rule.key in self.before) != (rule.key in self.now)]
-        return [(rule, "up" if rule.key in self.now else "down") for rule in changed]
-
-    def percent(self, rule: Rule) -> int:
-        """The highest figure of the rule's basis, in whole percent of its room."""
-        figures = [(item.figure(rule.basis) or 0, item.room) for item in self.standings.values()]
-        return max((figure * 100 // room for figure, room in figures if room > 0), default=100)
+    @property
+    def changes(self) -> set[Change]:
+        """What is to be told, by its names."""
+        return {(item.what, item.direction) for item in self.told}
 
 
 class Crossings:
-    """Hears of crossings at once, tells of them by and by: nothing that decides ever waits for an Event."""
+    """Hears of what happens at once, tells of it by and by: nothing that decides ever waits for an Event."""
 
     def __init__(self, kube: Kube, ledger: Ledger, metrics: Metrics, now: Callable[[], datetime]) -> None:
         self._kube = kube
         self._ledger = ledger
         self._metrics = metrics
         self._now = now
-        self._waiting: asyncio.Queue[Crossing] = asyncio.Queue(MOST_WAITING)
+        self._states: dict[str, State] = {}
+        self._gates: dict[str, frozenset[str]] = {}
+        self._waiting: asyncio.Queue[Waiting] = asyncio.Queue(MOST_WAITING)
 
-    def hear(self, allocation: Obj, view: View, before: tuple[int, frozenset[str]], now: frozenset[str]) -> None:
-        """Rules in force of an allocation moved; ``before`` counts only where it is of the same window."""
-        window = view.window_start
-        known = before[1] if before[0] == window else frozenset()
-        rules = periods.thresholds_of(allocation)
-        crossing = Crossing(allocation, window, view.now, known, now, rules, view.standings(), view.scales)
+    async def load(self) -> None:
+        """Read what was told before."""
+        self._states = {uid: happenings.told(*found) for uid, found in (await self._ledger.rules()).items()}
+
+    def hear(self, scene: Scene, state: State, *, recurs: bool) -> None:
+        """What is in force of an allocation now. One with windows is remembered before anything is, for its roll-over."""
+        uid = scene.allocation["metadata"]["uid"]
+        before = self._states.get(uid)
+        if before == state or (before is None and not state.keys and not recurs):
+            return
+        self._states[uid] = state
+        told = [happenings.of_change(scene, state.window, change) for change in happenings.changes(before, state)]
+        self._put(Waiting(uid, told, state, scene.at))
+
+    def hear_entries(self, allocation: Obj, booked: Iterable[Booked], scales: Scales) -> None:
+        """Entries were booked for an allocation."""
+        found = (happenings.of_entry(allocation, item.number, item.entry, scales) for item in booked)
+        told = [item for item in found if item is not None]
+        if told:
+            self._put(Waiting(told[0].uid, told))
+
+    def hear_gates(self, allocation: Obj, at: int) -> None:
+        """The allocation as it is now: gates that were not open before are told of."""
+        gates, uid = frozenset(allocation["spec"].get("openedGates") or ()), allocation["metadata"]["uid"]
+        fresh = gates - self._gates.get(uid, frozenset())
+        if fresh:
+            self._gates[uid] = gates
+            self._put(Waiting(uid, [happenings.of_gate(allocation, gate, at) for gate in sorted(fresh)]))
+
+    def forget(self, uid: str) -> None:
+        """The allocation is gone."""
+        self._states.pop(uid, None)
+        self._gates.pop(uid, None)
+
+    def _put(self, waiting: Waiting) -> None:
         try:
-            self._waiting.put_nowait(crossing)
+            self._waiting.put_nowait(waiting)
         except asyncio.QueueFull:
-            LOG.error("too many thresholds were crossed at once; one is not told", allocation=allocation["metadata"]["name"])
+            LOG.error("too much happened at once; some of it is not told", happenings=[item.what for item in waiting.told])
 
     async def run(self) -> None:
         """Tell for ever."""
         while True:
-            crossing = await self._waiting.get()
-            told = await self._insist(partial(self._remember, crossing)) or ()
-            for body in told:
-                await self._insist(partial(self._kube.create, EVENTS, body))
+            turn = [await self._waiting.get()]
+            while len(turn) < MOST_AT_ONCE and not self._waiting.empty():
+                turn.append(self._waiting.get_nowait())
+            await self._insist(partial(self._remember, [(item, item.changes) for item in turn]))
+            left = [(item, item.changes - {await self._told(happening) for happening in item.told}) for item in turn]
+            await self._insist(partial(self._remember, [(item, untold) for item, untold in left if item.told]))
+
+    async def _remember(self, turn: Sequence[tuple[Waiting, set[Change]]]) -> None:
+        """What is in force, with what is still to be told of it; the last state of each allocation."""
+        left: dict[str, set[Change]] = {}
+        for item, untold in turn:
+            left.setdefault(item.uid, set()).update(untold)
+        rows = {
+            item.uid: InForce(item.uid, item.state.window, happenings.marked(item.state.keys, left[item.uid]), item.at)
+            for item, _ in turn
+            if item.state is not None
+        }
+        await self._ledger.set_rules(list(rows.values()))
+
+    async def _told(self, happening: Happening) -> Change | None:
+        """Which one was told; None where it could not be."""
+        return await self._insist(partial(self._tell, happening))
+
+    async def _tell(self, told: Happening) -> Change | None:
+        """Make the Event unless it was told before; where its namespace is gone there is nobody to tell."""
+        change = told.what, told.direction
+        if await self._ledger.has_fired(told.uid, told.window, *change):
+            return change
+        try:
+            await self._kube.create(EVENTS, happenings.event(told, self._now()))
+        except (AlreadyExists, NotFound):
+            LOG.debug("an event is there already, or its namespace is gone", allocation=told.allocation["metadata"]["name"])
+        except Forbidden as error:  # a namespace on its way out takes nothing more
+            LOG.warning("an event was refused", error=str(error))
+            return None
+        await self._ledger.fire(told.uid, told.window, *change, told.at, told.figure)
+        await asyncio.sleep(PAUSE_SECONDS)
+        return change
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
-        """Try a few times; what can't be told is logged and let go."""
+        """Try a few times; what can't be told is logged and waits for the next start."""
         for number in range(1, ATTEMPTS + 1):
             try:
                 return await attempt()
             except Exception as error:
                 self._metrics.failures.labels("crossings").inc()
-                LOG.warning("a crossed threshold could not be told", error=str(error), attempt=number)
+                LOG.warning("something that happened could not be told", error=str(error), attempt=number)
                 await asyncio.sleep(RETRY_SECONDS)
         return None
-
-    async def _remember(self, crossing: Crossing) -> list[Obj]:
-        """Events of what is crossed for the first time in this window and direction."""
-        uid, window, at = crossing.allocation["metadata"]["uid"], crossing.window, crossing.at
-        first = [
-            event(crossing, rule, direction, self._now())
-            for rule, direction in crossing.changes()
-            if await self._ledger.fire(uid, window, rule.key, direction, at, crossing.percent(rule))
-        ]
-        await self._ledger.set_rules(uid, window, crossing.now, at)
-        return first
-
-
-def event(crossing: Crossing, rule: Rule, direction: Direction, now: datetime) -> Obj:
-    """The Event: a warning where jobs feel it."""
-    metadata = crossing.allocation["metadata"]
-    is_up = direction == "up"
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"generateName": f"{metadata['name'][:40].rstrip('.-')}-", "namespace": metadata["namespace"]},
-        "eventTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "regarding": {
-            "apiVersion": API_VERSION,
-            "kind": "Allocation",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-        },
-        "action": str(rule.action),
-        "reason": str(Reason.THRESHOLD_CROSSED if is_up else Reason.THRESHOLD_CLEARED),
-        "note": sentence(crossing, rule, is_up=is_up)[:1024],
-        "type": "Warning" if is_up and rule.action in LOUD else "Normal",
-        "reportingController": "bursar.dev/operator",
-        "reportingInstance": "bursar-operator",
-    }
-
-
-def sentence(crossing: Crossing, rule: Rule, *, is_up: bool) -> str:
-    """What happened, in plain words."""
-    basis = {
-        "Used": "used",
-        "Committed": "used or promised to running jobs",
-        "Projected": "used by the window's end at the present rate",
-    }
-    begin = format_instant(datetime.fromtimestamp(crossing.window, UTC))
-    scales = crossing.scales
-    amounts = ", ".join(
-        f"{scales.hours_used(name, figure):,} of {max(0, scales.hours_used(name, item.room)):,} {name} hours"
-        for name, item in sorted(crossing.standings.items())
-        if (figure := item.figure(rule.basis)) is not None
-    )
-    said = f"{crossing.percent(rule)} % {basis[rule.basis]} ({amounts}; window of {begin})"
-    if is_up:
-        return f"{said}: {rule.action} from {rule.percent} %."
-    return f"{said}: {rule.action} is over."

@@ -7,6 +7,7 @@ import pytest
 from bursar_domain.entries import CorrectionRow, Entry, EntryKind
 from bursar_ledger import Ledger
 from bursar_ledger.errors import EntryConflict, Moved
+from bursar_ledger.firings import InForce
 
 COLUMNS = {
     "key": "'x'",
@@ -144,16 +145,19 @@ async def test_an_inserted_row_and_an_edited_head_are_found(own: Ledger) -> None
 
 
 async def test_rules_fire_once_in_a_window_and_direction(own: Ledger) -> None:
+    assert not await own.has_fired("u", 0, "Hold@Used100", "up")
     assert await own.fire("u", 0, "Hold@Used100", "up", 5, 100)
+    assert await own.has_fired("u", 0, "Hold@Used100", "up")
+    assert not await own.has_fired("u", 0, "Hold@Used100", "down")
     assert not await own.fire("u", 0, "Hold@Used100", "up", 9, 120)
     assert await own.fire("u", 0, "Hold@Used100", "down", 9, 90)
     assert await own.fire("u", 900, "Hold@Used100", "up", 9, 100)
 
 
 async def test_rules_in_force_outlive_their_process(own: Ledger) -> None:
-    await own.set_rules("u", 0, {"b", "a"}, 5)
-    await own.set_rules("u", 900, {"a"}, 6)
-    await own.set_rules("v", 0, (), 6)
+    await own.set_rules([InForce("u", 0, {"b", "a"}, 5)])
+    await own.set_rules([InForce("u", 900, {"a"}, 6), InForce("v", 0, (), 6)])
+    await own.set_rules([])
     assert await own.rules() == {"u": (900, frozenset({"a"})), "v": (0, frozenset())}
 
 

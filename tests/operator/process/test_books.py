@@ -1,93 +1,35 @@
 """The books on a real API server: windows, gates, entries and thresholds, with an agent played through the ledger."""
 
 import secrets
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from bursar_crds.reasons import Reason
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.units import HOUR
-from bursar_domain.wire import AllocationEntry, Hello, SlotReport, StatusReport, UsageReport, UsageRow
+from bursar_domain.wire import StatusReport
 from bursar_kube.client import Obj
 from bursar_kube.errors import NotFound
-from bursar_kube.resources import ALLOCATIONS, EVENTS, PROJECTS, QUOTAPOOLS
+from bursar_kube.resources import ALLOCATIONS, EVENTS, QUOTAPOOLS
 from bursar_testing import manifests
+from bursar_testing.bookstack import (
+    DAY,
+    END,
+    FEBRUARY,
+    JANUARY,
+    MARCH,
+    MONTHLY,
+    START,
+    Eventually,
+    events,
+    has_action,
+    hours_of,
+    made,
+    signed,
+    status_says,
+    tell_time,
+    use,
+)
 from bursar_testing.operatorprocess import Stack
-
-Eventually = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-START, END = "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"
-JANUARY = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
-FEBRUARY = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp())
-MARCH = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
-DAY = 24 * HOUR
-MONTHLY = {"recurrence": {"every": "Month"}}
-
-
-async def made(stack: Stack, eventually: Eventually, name: str, hours: int, **spec: Any) -> Obj:
-    """A project on a cluster of its own with one granted allocation."""
-    await stack.apply(manifests.cluster(name, capacity=1000))
-    await stack.apply(manifests.project(name, "alice"))
-
-    async def settled() -> bool:
-        return bool((await stack.kube.get(PROJECTS, name)).get("status", {}).get("account"))
-
-    await eventually(settled)
-    await stack.apply(manifests.pool(name, name, hours * 2))
-    period = {"start": START, "end": END}
-    await stack.apply(manifests.allocation(name, "main", name, hours, name, **{"period": period, **spec}))
-
-    async def granted() -> Obj | None:
-        found = await stack.kube.get(ALLOCATIONS, "main", f"project-{name}")
-        return found if found.get("status", {}).get("grantRevision") else None
-
-    found: Obj = await eventually(granted)
-    await eventually(lambda: signed(stack, name))
-    return found
-
-
-async def signed(stack: Stack, name: str) -> AllocationEntry | None:
-    """The one allocation as it is published."""
-    delta = await stack.ledger.desired(name, 0)
-    entries = [item for entry in delta.entries for item in entry.allocations] if delta else []
-    return entries[0] if entries else None
-
-
-async def tell_time(stack: Stack, name: str, at: int, generation: int = 1) -> None:
-    """The agent's clock."""
-    if name not in await stack.ledger.agents():
-        await stack.ledger.record_hello(
-            name, Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=at), at
-        )
-    report = StatusReport(
-        report_id=secrets.token_hex(8), session="s1", generation=generation, digest="x", scheduler_time=at, enforced_at=at
-    )
-    await stack.ledger.record_status(name, report, at)
-
-
-async def use(stack: Stack, name: str, at: int, hours: int, *, seq: int, watermark: int) -> None:
-    """So many cpu hours of bob in one hour."""
-    quarter = hours * HOUR // 4
-    row = UsageRow(user="bob", resource="cpu", allocated=(quarter,) * 4)
-    slot = SlotReport(account=name, hour=at // HOUR * HOUR, epoch=1, seq=seq, rows=(row,) if hours else ())
-    report = UsageReport(report_id=secrets.token_hex(8), session="s1", slots=(slot,), watermark=watermark)
-    receipt = await stack.ledger.put_usage(name, report, watermark)
-    assert not receipt.refused
-    await tell_time(stack, name, watermark)
-
-
-def hours_of(found: list[Obj] | None) -> dict[str, int]:
-    return {item["name"]: item["hours"] for item in found or ()}
-
-
-async def status_says(stack: Stack, name: str, right: Callable[[Obj], bool]) -> Obj | None:
-    status: Obj = (await stack.kube.get(ALLOCATIONS, "main", f"project-{name}")).get("status", {})
-    return status if "used" in status and right(status) else None
-
-
-def has_action(action: str, status: Obj) -> bool:
-    return bool(status["enforcement"] == action)
 
 
 async def test_a_recurring_allocation_is_signed_with_every_window(stack: Stack, eventually: Eventually) -> None:
@@ -111,6 +53,14 @@ async def test_a_recurring_allocation_is_signed_with_every_window(stack: Stack, 
     ]
 
 
+async def has_events(
+    stack: Stack, name: str, wanted: list[tuple[Reason, str, str]] | None
+) -> list[tuple[str, str, str]] | None:
+    """The events, once there are those; None: any."""
+    found = await events(stack, name)
+    return found if found and (wanted is None or found == wanted) else None
+
+
 async def test_a_gate_that_is_opened_gives_its_share(stack: Stack, eventually: Eventually) -> None:
     tranches = [{"from": START, "percent": 40}, {"gate": "report", "percent": 60}]
     await made(stack, eventually, "gated", 100, tranches=tranches)
@@ -125,6 +75,8 @@ async def test_a_gate_that_is_opened_gives_its_share(stack: Stack, eventually: E
         return found is not None and found.windows[0].steps[-1].granted["cpu"] == 100 * HOUR
 
     await eventually(opened)
+    note = "gate report is open: 60 percent more of the hours may be used from now on"
+    await eventually(partial(has_events, stack, "gated", [(Reason.GATE_OPENED, "Normal", note)]))
 
 
 async def test_windows_roll_over_close_and_carry(stack: Stack, eventually: Eventually) -> None:
@@ -155,6 +107,9 @@ async def test_windows_roll_over_close_and_carry(stack: Stack, eventually: Event
         return found is not None and found.windows[1].steps[-1].carried == {"cpu": 10 * HOUR}
 
     await eventually(published)
+    note = "the window of 2026-02-01T00:00:00Z has begun (28 cpu hours left)"
+    found = await eventually(partial(has_events, stack, "rolling", None))
+    assert [(reason, note.split(" (")[0]) for reason, _, note in found] == [(Reason.ROLLED_OVER, note.split(" (")[0])]
 
 
 async def test_a_threshold_is_told_once_in_a_window_and_direction(stack: Stack, eventually: Eventually) -> None:
@@ -194,6 +149,7 @@ async def test_an_entry_by_hand_moves_balance_and_what_is_signed(stack: Stack, e
         return item is not None and item.windows[0].steps[-1].adjusted == amounts
 
     await eventually(published)
+    await eventually(partial(has_events, stack, "helped", [(Reason.ADJUSTED, "Normal", "-30 cpu hours by dana: lent out")]))
 
 
 async def test_what_a_deleted_allocation_was_charged_stays_with_it(stack: Stack, eventually: Eventually) -> None:

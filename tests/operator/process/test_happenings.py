@@ -1,0 +1,132 @@
+"""Events on a real API server: each change once, over restarts and crashes; thresholds that outlive their process."""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from bursar_crds.reasons import Reason
+from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.ladder import Action, Rule, Standing
+from bursar_domain.units import HOUR, UNSCALED
+from bursar_domain.wire import AccountState
+from bursar_kube.client import Obj
+from bursar_kube.resources import EVENTS
+from bursar_ledger.firings import InForce
+from bursar_operator.crossings import Crossings
+from bursar_operator.domain import happenings
+from bursar_operator.domain.happenings import Scene, State
+from bursar_operator.metrics import Metrics
+from bursar_testing.bookstack import DAY, JANUARY, Eventually, events, has_action, made, status_says, tell_time, use
+from bursar_testing.operatorprocess import Stack
+
+HOLD = [{"percent": 100, "basis": "Used", "action": "Hold", "clearBelowPercent": 95}]
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+async def read_back(stack: Stack, name: str, uid: str, action: str) -> None:
+    """The agent has it at the scheduler."""
+    state = AccountState(account=name, state="Enforced", enforcement=action, actions={uid: action})
+    await tell_time(stack, name, JANUARY + 2 * DAY, accounts=(state,))
+
+
+async def reasons(stack: Stack, name: str, wanted: list[Reason]) -> bool:
+    return [item[0] for item in await events(stack, name)] == sorted(str(reason) for reason in wanted)
+
+
+async def test_a_refund_that_lifts_a_hold_is_seen_and_each_change_told_once(stack: Stack, eventually: Eventually) -> None:
+    found = await made(stack, eventually, "held", 100, thresholds=HOLD)
+    uid = found["metadata"]["uid"]
+    await use(stack, "held", JANUARY + DAY, 100, seq=1, watermark=JANUARY + 2 * DAY)
+    await read_back(stack, "held", uid, "Hold")
+    await eventually(partial(status_says, stack, "held", partial(has_action, "Hold")))
+    first = [Reason.EXHAUSTED, Reason.THRESHOLD_CROSSED, Reason.ENFORCEMENT_CHANGED]
+    await eventually(partial(reasons, stack, "held", first))
+    amounts = {"cpu": 20 * HOUR}
+    refund = Entry(
+        "refund/1", EntryKind.REFUND, "held", "held", JANUARY + 2 * DAY, "dana", "node broke", uid=uid, amounts=amounts,
+        reference="77",
+    )  # fmt: skip
+    await stack.ledger.append([refund], JANUARY + 2 * DAY)
+    status = await eventually(partial(status_says, stack, "held", partial(has_action, "None")))
+    conditions = {item["type"]: item["status"] for item in status["conditions"]}
+    assert (conditions["Exhausted"], status["available"]) == ("False", [{"name": "cpu", "hours": 20}])
+    await read_back(stack, "held", uid, "None")
+    second = [*first, Reason.REFUNDED, Reason.NOT_EXHAUSTED, Reason.THRESHOLD_CLEARED, Reason.ENFORCEMENT_CHANGED]
+    await eventually(partial(reasons, stack, "held", second))
+    notes = [note for _, _, note in await events(stack, "held")]
+    assert "+20 cpu hours (job 77) by dana: node broke" in notes
+    assert "the scheduler keeps Hold for this allocation: no further job starts" in notes
+    before = await events(stack, "held")
+    await stack.operator.kill()
+    await stack.restart()
+    await eventually(partial(status_says, stack, "held", partial(has_action, "None")))
+    await asyncio.sleep(1)
+    assert await events(stack, "held") == before
+
+
+async def test_hysteresis_outlives_the_operator(stack: Stack, eventually: Eventually) -> None:
+    thresholds = [{"percent": 80, "basis": "Used", "action": "Notify", "clearBelowPercent": 70}]
+    found = await made(stack, eventually, "steady", 100, thresholds=thresholds)
+    uid = found["metadata"]["uid"]
+    await use(stack, "steady", JANUARY + DAY, 85, seq=1, watermark=JANUARY + 2 * DAY)
+    await eventually(partial(status_says, stack, "steady", partial(has_action, "Notify")))
+
+    async def remembered() -> bool:
+        return (await stack.ledger.rules()).get(uid) == (JANUARY, frozenset({"Notify@Used80"}))
+
+    await eventually(remembered)
+    await stack.operator.kill()
+    await use(stack, "steady", JANUARY + DAY, 75, seq=2, watermark=JANUARY + 2 * DAY)
+    await stack.restart()
+    used = await eventually(partial(status_says, stack, "steady", lambda s: s["used"][0]["hours"] == 75))
+    assert used["enforcement"] == "Notify"
+    await use(stack, "steady", JANUARY + DAY, 69, seq=3, watermark=JANUARY + 2 * DAY)
+    await eventually(partial(status_says, stack, "steady", partial(has_action, "None")))
+    await eventually(partial(reasons, stack, "steady", [Reason.THRESHOLD_CROSSED, Reason.THRESHOLD_CLEARED]))
+
+
+async def test_what_a_crash_left_untold_is_told_by_the_next_operator(stack: Stack, eventually: Eventually) -> None:
+    """It died between remembering that the threshold is in force and making the Event."""
+    await stack.operator.stop()
+    await stack.restart()
+    found = await made(stack, eventually, "untold", 100, thresholds=HOLD)
+    await stack.operator.kill()
+    kept = happenings.marked(frozenset({"Hold@Used100", "Exhausted"}), [("Hold@Used100", "up")])
+    await stack.ledger.set_rules([InForce(found["metadata"]["uid"], JANUARY, kept, JANUARY + DAY)])
+    await use(stack, "untold", JANUARY + DAY, 100, seq=1, watermark=JANUARY + 2 * DAY)
+    await stack.restart()
+    await eventually(partial(reasons, stack, "untold", [Reason.THRESHOLD_CROSSED]))
+
+
+def scene(allocation: Obj, used: int = 100) -> Scene:
+    standing = Standing(100 * HOUR, used * HOUR, used * HOUR)
+    return Scene(allocation, JANUARY + DAY, (Rule(100, Action.HOLD),), {"cpu": standing}, UNSCALED)
+
+
+async def test_an_event_that_is_there_already_counts_as_told(stack: Stack, eventually: Eventually) -> None:
+    """It died between making the Event and remembering that; neither telling again nor a third time makes another one."""
+    allocation = await made(stack, eventually, "twice", 100)
+    uid = allocation["metadata"]["uid"]
+    happening = happenings.of_change(scene(allocation), JANUARY, ("Hold@Used100", "up"))
+    await stack.kube.create(EVENTS, happenings.event(happening, NOW))
+    for _ in range(2):
+        crossings = Crossings(stack.kube, stack.ledger, Metrics(), lambda: NOW)
+        crossings.hear(scene(allocation), State(JANUARY, frozenset({"Hold@Used100"})), recurs=False)
+        await told(crossings, stack, eventually, uid)
+    assert [item[0] for item in await events(stack, "twice")] == [Reason.THRESHOLD_CROSSED]
+    assert (await stack.ledger.rules())[uid] == (JANUARY, frozenset({"Hold@Used100"}))
+
+
+async def told(crossings: Crossings, stack: Stack, eventually: Eventually, uid: str) -> None:
+    telling = asyncio.create_task(crossings.run())
+
+    async def settled() -> Any:
+        fired = await stack.ledger.has_fired(uid, JANUARY, "Hold@Used100", "up")
+        return fired and (await stack.ledger.rules())[uid][1] == {"Hold@Used100"}
+
+    await eventually(settled)
+    telling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await telling
