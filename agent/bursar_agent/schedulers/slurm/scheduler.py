@@ -5,7 +5,7 @@ import os
 import pwd
 import shlex
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bursar_agent.schedulers.base import (
@@ -48,8 +48,17 @@ class Snapshot:
 class SlurmScheduler:
     """A connected Slurm. One writer at a time; reads may go beside."""
 
-    def __init__(self, settings: SlurmSettings, commands: Commands, past_factors: FactorStore, landings: SoftLandings) -> None:
-        """Runs nothing yet."""
+    def __init__(
+        self,
+        settings: SlurmSettings,
+        commands: Commands,
+        past_factors: FactorStore,
+        landings: SoftLandings,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Runs nothing yet. ``clock``: the time of the machine that Slurm runs on."""
+        self._clock = clock
         self._settings = settings
         self._commands = commands
         self._past_factors = past_factors
@@ -80,7 +89,7 @@ class SlurmScheduler:
             admin_level=admin,
             user=user,
             controller_time=readiness.controller_time(diagnosis),
-            now=int(time.time()),
+            now=self._now(),
             soft_land_qos=self._settings.soft_land_qos,
         )
         version = facts.configuration.get("SLURM_VERSION", "unknown")
@@ -96,14 +105,14 @@ class SlurmScheduler:
         if until is not None:
             return await self._slice(since, until)
         cluster = await self._cluster_name()
-        started = int(time.time())
+        started = self._now()
         empty_before, in_force = await asyncio.gather(self._queue_is_empty(), self._factors())
         self._past_factors.note(in_force, started)
         self._soft_land_qos = None
         found, bad = await self._records(cluster, since, None)
         listed = records.parse_listing(await self._commands.read("squeue", *records.listing_arguments()))
         empty = empty_before and await self._queue_is_empty()
-        now = int(time.time())
+        now = self._now()
         self._note_lost(found, listed, now)
         ends = {record.key: self._ended_at(record, listed) for record in found if record.end is None}
         jobs = [records.use(record, self._trackables, started, ends.get(record.key)) for record in found]
@@ -111,11 +120,11 @@ class SlurmScheduler:
 
     async def _slice(self, since: int, until: int) -> UsageRead:
         """Older records alone: what became of the jobs is as the last whole read had it."""
-        cluster, started = await self._cluster_name(), int(time.time())
+        cluster, started = await self._cluster_name(), self._now()
         found, bad = await self._records(cluster, since, until)
         is_open = any(record.end is None for record in found)
         listing = await self._commands.read("squeue", *records.listing_arguments()) if is_open else ""
-        listed, now = records.parse_listing(listing), int(time.time())
+        listed, now = records.parse_listing(listing), self._now()
         ends = {
             record.key: self._ended_at(record, listed) if record.job_id in listed else self._lost.get(record.key, now)
             for record in found
@@ -167,6 +176,9 @@ class SlurmScheduler:
     async def close(self) -> None:
         """Nothing is held open between calls."""
 
+    def _now(self) -> int:
+        return int(self._clock())
+
     def _remember(self, settings: ClusterSettings) -> None:
         names.check_settings(settings)
         self._cluster = settings.scheduler_name
@@ -174,7 +186,7 @@ class SlurmScheduler:
 
     async def _snapshot(self, settings: ClusterSettings) -> Snapshot:
         self._remember(settings)
-        cluster, now = settings.scheduler_name, int(time.time())
+        cluster, now = settings.scheduler_name, self._now()
         listed, described, shared = await asyncio.gather(
             self._commands.read("sacctmgr", *associations.association_arguments(cluster)),
             self._commands.read("sacctmgr", *associations.description_arguments()),
@@ -295,7 +307,7 @@ class SlurmScheduler:
 
     async def _records(self, cluster: str, since: int, until: int | None) -> tuple[list[Record], int]:
         batches, bad = [], 0
-        for start, end in records.windows(since, until, int(time.time()), self._settings.window_hours):
+        for start, end in records.windows(since, until, self._now(), self._settings.window_hours):
             text = await self._commands.read(
                 "sacct", *records.arguments(cluster, start, end), timeout_seconds=self._settings.records_timeout_seconds
             )
