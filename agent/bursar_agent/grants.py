@@ -93,14 +93,24 @@ class Charged:
 
         What was carried into a window does not count while use is complete only up to a ``watermark`` before its start.
         """
-        return _left(self.books, self.grants.active(now), now, resource, watermark)
+        return sum(self.lefts(now, resource, watermark).values())
+
+    def lefts(self, now: int, resource: str, watermark: int | None = None) -> dict[str, int]:
+        """The same by uid, in the order in which they are charged; one that is overdrawn has less than nothing."""
+        return _lefts(self.books, self.grants.active(now), now, resource, watermark)
 
     def left_after(self, now: int, resource: str, more: Sequence[tuple[int, int]], watermark: int | None = None) -> int:
-        """The same if as much more had been used."""
+        """What is left if as much more had been used."""
+        return sum(self.lefts_after(now, resource, more, watermark).values())
+
+    def lefts_after(
+        self, now: int, resource: str, more: Sequence[tuple[int, int]], watermark: int | None = None
+    ) -> dict[str, int]:
+        """The same by uid."""
         listing = [item for item in self.grants.terms if resource in item.resources]
         own = [item for item in self.grants.corrections if item.resource == resource]
         books = books_of.fold(listing, {resource: [*self.use.get(resource, ()), *more]}, own)
-        return _left(books, self.grants.active(now), now, resource, watermark)
+        return _lefts(books, self.grants.active(now), now, resource, watermark)
 
     def since(self, second: int, resource: str) -> int:
         """Unit-seconds used from a cut on."""
@@ -132,16 +142,15 @@ def _rate_starts(grants: Grants, now: int) -> dict[str, int]:
     return {name: at for name in sorted(names) if (at := projection.since(grants.terms, name, now)) is not None}
 
 
-def _left(books: AccountBooks, active: Sequence[Terms], now: int, resource: str, watermark: int | None) -> int:
-    total = 0
+def _lefts(books: AccountBooks, active: Sequence[Terms], now: int, resource: str, watermark: int | None) -> dict[str, int]:
+    found = {}
     for item in active:
         if resource in item.resources:
             index = item.index(now)
             own = books.window(item.uid, index, now)[resource]
-            total += own.left + own.grace
-            if watermark is not None and watermark < item.windows[index].start:
-                total -= max(0, own.carried)
-    return total
+            is_uncertain = watermark is not None and watermark < item.windows[index].start
+            found[item.uid] = own.left + own.grace - (max(0, own.carried) if is_uncertain else 0)
+    return found
 
 
 def known(terms: Terms, now: int) -> Known:

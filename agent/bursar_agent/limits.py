@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from bursar_agent.grants import Charged
-from bursar_agent.schedulers.base import AccountView, Reading
+from bursar_agent.schedulers.base import AccountView, QosChange, QosView, Reading
 from bursar_domain import ceiling
 from bursar_domain.ceiling import UNLIMITED, Sample
 from bursar_domain.terms import Terms
@@ -24,6 +24,9 @@ class Question:
     ``fresh``: job records were read together with the observation. ``caps``: units in use at one time by resource, as a
     threshold has it; ``known_caps``: by TRES, as last written (``in_doubt``: or not proven). ``widest_seconds``: samples that
     lie further apart prove nothing, for a counter that was lost may have grown past what it was.
+
+    In limit mode QOS: ``qoses`` of the account as they are seen by name, ``written_qoses`` their limits as last written,
+    ``written_list`` which of them its jobs may have; ``keeps_list``: not now, for another QOS is all that they may have.
     """
 
     account: str
@@ -49,6 +52,10 @@ class Question:
     known_caps: Amounts = field(default_factory=dict)
     in_doubt: bool = False
     widest_seconds: float = float("inf")
+    qoses: Mapping[str, QosView] = field(default_factory=dict)
+    written_qoses: Mapping[str, Amounts] = field(default_factory=dict)
+    written_list: tuple[str, ...] = ()
+    keeps_list: bool = False
 
 
 @dataclass(slots=True)
@@ -56,7 +63,8 @@ class Answer:
     """What to write, by TRES; ``written`` are all limits as they will stand; ``lowered`` in words, for the brake.
 
     ``caps``: those in force afterwards; ``throttled``: TRES that get a cap or a lower one. ``withheld``: TRES whose raise
-    waits until job records are complete again.
+    waits until job records are complete again. ``qoses`` and ``qos_list``: what to write in limit mode QOS, and as it will
+    stand then (``written_qoses``, ``listed``).
     """
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -69,6 +77,10 @@ class Answer:
     withheld: list[str] = field(default_factory=list)
     caps: dict[str, int] = field(default_factory=dict)
     throttled: list[str] = field(default_factory=list)
+    qoses: list[QosChange] = field(default_factory=list)
+    qos_list: tuple[str, ...] | None = None
+    written_qoses: dict[str, dict[str, int]] = field(default_factory=dict)
+    listed: tuple[str, ...] = ()
 
 
 def decide(question: Question) -> Answer:
@@ -82,38 +94,38 @@ def decide(question: Question) -> Answer:
 def _resource(question: Question, resource: TrackedResource, answer: Answer) -> None:
     name = resource.trackable
     seen = question.view.readings.get(name, Reading()) if question.view else Reading()
-    drift = _drift(question, name, seen)
+    drift = drift_of(question, name, seen)
     if drift:
         answer.drift.append(drift)
-    _write_concurrent(question, resource, seen, answer)
+    write_concurrent(question, resource, seen, answer)
     if drift and question.settings.drift_limits != "Enforce" and not question.force:
         return
     target = _target(question, resource, seen, force=question.force or bool(drift))
     if _holds_back(question, name, seen, target):
         answer.withheld.append(name)
         target = seen.limit or target
-    if question.expired and not _tightens(target, seen.limit):
+    if question.expired and not tightens(target, seen.limit):
         return
     _write_limit(question, resource, seen, target, answer)
     _write_wall(question, name, seen, target, answer)
 
 
-def _drift(question: Question, name: str, seen: Reading) -> str:
+def drift_of(question: Question, name: str, seen: Reading) -> str:
     """A sentence where the limit is not the one that was written last."""
     written = question.written.get(name)
     in_force = UNLIMITED if seen.limit is None else seen.limit
     if question.view is None or written is None or written == in_force:
         return ""
-    return f"{name} limit of {question.account} is {_words(in_force)}, was set to {_words(written)}"
+    return f"{name} limit of {question.account} is {words(in_force)}, was set to {words(written)}"
 
 
-def _words(limit: int) -> str:
+def words(limit: int) -> str:
     return "none" if limit == UNLIMITED else str(limit)
 
 
 def _target(question: Question, resource: TrackedResource, seen: Reading, *, force: bool) -> int:
     """The limit to have, in TRES-minutes; -1 for none."""
-    if not _is_limited(question, resource.name):
+    if not is_limited(question, resource.name):
         return UNLIMITED
     if _may_stay(question, resource.trackable, seen, force=force):
         return seen.limit or UNLIMITED
@@ -134,7 +146,7 @@ def _target(question: Question, resource: TrackedResource, seen: Reading, *, for
 
 def _holds_back(question: Question, trackable: str, seen: Reading, target: int) -> bool:
     """Whether a raise has to wait until records are complete again."""
-    return seen.limit is not None and target > seen.limit and _is_blind(question, trackable)
+    return seen.limit is not None and target > seen.limit and is_blind(question, trackable)
 
 
 def _may_stay(question: Question, name: str, seen: Reading, *, force: bool) -> bool:
@@ -143,7 +155,7 @@ def _may_stay(question: Question, name: str, seen: Reading, *, force: bool) -> b
     return is_set and not (force or question.fresh or _counter_fell(question, name))
 
 
-def _is_limited(question: Question, resource: str) -> bool:
+def is_limited(question: Question, resource: str) -> bool:
     """Whether hours of it are counted or closed; cpu, memory and billing are open where an active allocation lists others."""
     listed = {name for terms in question.active for name in terms.resources}
     if resource in listed or not listed:
@@ -152,37 +164,44 @@ def _is_limited(question: Question, resource: str) -> bool:
 
 
 def _left(question: Question, resource: str) -> int:
-    return question.charged.left(question.now, resource, None if _is_current(question) else question.watermark)
+    return question.charged.left(question.now, resource, None if is_current(question) else question.watermark)
 
 
-def _is_current(question: Question) -> bool:
+def is_current(question: Question) -> bool:
     return question.watermark is not None and question.watermark >= question.now
 
 
 def _behind(question: Question, resource: TrackedResource, left: int) -> int | None:
-    """What can be left at most where records end before the observation: the counter's growth counts in their place.
-
-    Growth beyond what is known is use that nobody saw yet. What grew before the last cut (a window that began, say) is put
-    down there, so that it burdens what runs now only as a debt does; a growth across the cut counts as younger.
-    """
-    if _is_current(question) or question.watermark is None:
+    """What can be left at most where records end before the observation: the counter's growth counts in their place."""
+    if is_current(question) or question.watermark is None:
         return None
-    name, watermark = resource.name, question.watermark
+    more, unseen = unseen_use(question, resource, question.watermark)
+    if not more:
+        return left - unseen
+    return question.charged.left_after(question.now, resource.name, more, question.watermark)
+
+
+def unseen_use(question: Question, resource: TrackedResource, watermark: int) -> tuple[list[tuple[int, int]], int]:
+    """Growth beyond what is known is use that nobody saw yet: (second, unit-seconds) as it is to be folded, and its sum.
+
+    What grew before the last cut (a window that began, say) is put down there, so that it burdens what runs now only as a
+    debt does; a growth across the cut counts as younger. Where nothing was cut since, nothing needs to be folded.
+    """
+    name = resource.name
     samples = question.samples.get((question.account, resource.trackable), ())
     after = question.after_watermark.get(name, 0)
     unseen = MINUTE * ceiling.growth(samples, watermark, resource.capacity) - after
     cut = question.charged.grants.last_cut(question.now)
     if cut is None or cut <= watermark or unseen <= 0:
-        return left - unseen
+        return [], unseen
     young = MINUTE * ceiling.growth(samples, cut, resource.capacity) - question.charged.since(cut, name)
     young = max(0, min(young, unseen))
-    more = [(cut - 1, unseen - young), (cut, young)]
-    return question.charged.left_after(question.now, name, more, watermark)
+    return [(cut - 1, unseen - young), (cut, young)], unseen
 
 
-def _is_blind(question: Question, trackable: str) -> bool:
+def is_blind(question: Question, trackable: str) -> bool:
     """Whether records are late and the counter was not watched closely since they ended: nothing may be raised then."""
-    if _is_current(question):
+    if is_current(question):
         return False
     samples = question.samples.get((question.account, trackable), ())
     if question.watermark is None or not samples or samples[0].at > question.watermark:
@@ -190,7 +209,7 @@ def _is_blind(question: Question, trackable: str) -> bool:
     return ceiling.widest_gap(samples, question.watermark) > question.widest_seconds
 
 
-def _tightens(target: int, in_force: int | None) -> bool:
+def tightens(target: int, in_force: int | None) -> bool:
     return target != UNLIMITED and (in_force is None or target < in_force)
 
 
@@ -201,43 +220,52 @@ def _write_limit(question: Question, resource: TrackedResource, seen: Reading, t
     if question.view is not None and target == in_force:
         return
     answer.limits[name] = target
-    answer.reasons.append(f"{question.account} {name}: {_words(in_force)} -> {_words(target)} (counter {seen.counter})")
-    if _tightens(target, seen.limit) and not _is_explained(question, resource, seen, target):
-        answer.lowered.append(f"lower {question.account} {name} from {_words(in_force)} to {target}")
+    answer.reasons.append(f"{question.account} {name}: {words(in_force)} -> {words(target)} (counter {seen.counter})")
+    if tightens(target, seen.limit) and not _is_explained(question, resource, seen, target):
+        answer.lowered.append(f"lower {question.account} {name} from {words(in_force)} to {target}")
 
 
 def _is_explained(question: Question, resource: TrackedResource, seen: Reading, target: int) -> bool:
-    """Whether a lower limit takes nothing away: the counter was lost, or it is behind the records by what just ran.
+    room = None if seen.limit is None else seen.limit - seen.counter
+    return is_explained(question, resource, room, target - seen.counter, has_fallen=_counter_fell(question, resource.trackable))
+
+
+def is_explained(question: Question, resource: TrackedResource, before: int | None, after: int, *, has_fallen: bool) -> bool:
+    """Whether less head-room takes nothing away: a counter was lost, or it is behind the records by what just ran.
 
     Where less is granted than before, or nobody knows what was, it does take something away.
     """
-    if _counter_fell(question, resource.trackable):
+    if has_fallen:
         return True
-    if seen.limit is None or question.known_room is None:
+    if before is None or question.known_room is None:
         return question.is_unproven
     name = resource.name
     if question.room.get(name, 0) < question.known_room.get(name, 0):
         return False
     just_ran = question.recent.get(name, 0) + question.after_observation.get(name, 0)
     unit = question.settings.scales.units(name)
-    tolerance = 3 + min(60 * unit, max(0, seen.limit - seen.counter) // 20)
-    return (seen.limit - target - tolerance) * MINUTE <= just_ran
+    tolerance = 3 + min(60 * unit, max(0, before) // 20)
+    return (before - after - tolerance) * MINUTE <= just_ran
 
 
 def _counter_fell(question: Question, name: str) -> bool:
     """A lost counter makes a lower limit right: the head-room stays what it was."""
-    samples = question.samples.get((question.account, name), ())
+    return fell(question.samples.get((question.account, name), ()))
+
+
+def fell(samples: Sequence[Sample]) -> bool:
+    """Whether a counter was lower at one time than before."""
     return any(after.minutes < before.minutes for before, after in pairwise(samples))
 
 
 def _write_wall(question: Question, name: str, seen: Reading, target: int, answer: Answer) -> None:
     wall = UNLIMITED if target == UNLIMITED else ceiling.run_minutes_wall(target, seen.counter, seen.run_minutes_limit)
     in_force = UNLIMITED if seen.run_minutes_limit is None else seen.run_minutes_limit
-    if wall != in_force and not (question.expired and not _tightens(wall, seen.run_minutes_limit)):
+    if wall != in_force and not (question.expired and not tightens(wall, seen.run_minutes_limit)):
         answer.run_minutes[name] = wall
 
 
-def _write_concurrent(question: Question, resource: TrackedResource, seen: Reading, answer: Answer) -> None:
+def write_concurrent(question: Question, resource: TrackedResource, seen: Reading, answer: Answer) -> None:
     """Close what nothing lists and is not open by nature, for it may not even run free jobs; cap what is throttled."""
     name, known = resource.trackable, question.known_caps.get(resource.trackable)
     target = _concurrent(question, resource, seen)
@@ -245,21 +273,21 @@ def _write_concurrent(question: Question, resource: TrackedResource, seen: Readi
     is_foreign = in_force > 0 and in_force != known and not question.in_doubt
     if is_foreign and (target == UNLIMITED or in_force <= target):
         target = in_force  # somebody else's; we only take off what we put on
-    if target == in_force or (question.expired and not _tightens(target, seen.concurrent_limit)):
+    if target == in_force or (question.expired and not tightens(target, seen.concurrent_limit)):
         if in_force > 0 and not is_foreign:
             answer.caps[name] = in_force
         return
     answer.concurrent[name] = target
     if target > 0:
         answer.caps[name] = target
-        answer.throttled += [name] if _tightens(target, seen.concurrent_limit) else []
+        answer.throttled += [name] if tightens(target, seen.concurrent_limit) else []
         answer.reasons.append(f"{question.account} {name}: at most {target} at one time")
 
 
 def _concurrent(question: Question, resource: TrackedResource, seen: Reading) -> int:
     """Units that may be in use at one time; -1 for any number. A cap stays until it is a quarter off."""
     is_listed = any(resource.name in terms.resources for terms in question.active)
-    if not is_listed and _is_limited(question, resource.name) and resource.name not in OPEN_UNLESS_LISTED:
+    if not is_listed and is_limited(question, resource.name) and resource.name not in OPEN_UNLESS_LISTED:
         return 0
     cap, in_force = question.caps.get(resource.name), seen.concurrent_limit
     if cap is None:

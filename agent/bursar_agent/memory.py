@@ -29,7 +29,8 @@ class AccountMemory:
 
     ``windows``: those that ran, by allocation uid; ``room``: all of them together by resource; ``rules``: thresholds in force
     by allocation uid; ``limits``: TRES-minutes as last written (-1: none); ``caps``: units in use at one time by TRES, where a
-    threshold set them; ``held``, ``blocked``, ``qos``: as last written.
+    threshold set them; ``held``, ``blocked``, ``qos``: as last written. In limit mode QOS ``qoses``: the limits of its QOSes
+    by name, those of allocations that are over among them; ``qos_list``: which of them its jobs may have, the default first.
     """
 
     account: str
@@ -43,6 +44,8 @@ class AccountMemory:
     held: bool = False
     blocked: bool = False
     qos: str = ""
+    qoses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    qos_list: tuple[str, ...] = ()
 
     def starts(self) -> dict[str, int]:
         """Allocation uid -> start of the window that ran."""
@@ -59,4 +62,5 @@ class AccountMemory:
         data: dict[str, Any] = orjson.loads(orjson.dumps(known))
         windows = {uid: Known(**window) for uid, window in data.get("windows", {}).items()}
         rules = {uid: tuple(_OLD_RULE.sub(r"@Used\1", key) for key in keys) for uid, keys in data.get("rules", {}).items()}
-        return cls(**(data | {"windows": windows, "rules": rules, "members": tuple(data.get("members", ()))}))
+        lists = {name: tuple(data.get(name, ())) for name in ("members", "qos_list")}
+        return cls(**(data | lists | {"windows": windows, "rules": rules}))

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bursar_agent import enforcement, grants, limits, members, wall
+from bursar_agent import enforcement, grants, limits, members, qoslimits, wall
 from bursar_agent.enforcement import Restriction
 from bursar_agent.grants import Charged
 from bursar_agent.memory import AccountMemory, Known
-from bursar_agent.schedulers.base import AccountChange, AccountView, Observation
+from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosView
 from bursar_crds import names
 from bursar_domain.ceiling import Sample
 from bursar_domain.projection import Rate
@@ -69,7 +69,10 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class AccountPlan:
-    """What becomes of one account: ``change`` is None where all is right; ``counted`` is what a brake counts."""
+    """What becomes of one account: ``change`` is None where all is right; ``counted`` is what a brake counts.
+
+    ``ceilings``: in limit mode QOS the QOSes of its active allocations, in the order in which they are charged.
+    """
 
     account: str
     memory: AccountMemory
@@ -80,6 +83,7 @@ class AccountPlan:
     drift: tuple[str, ...] = ()
     error: str = ""
     withheld: tuple[str, ...] = ()
+    ceilings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ def _problem(situation: Situation, entry: AccountEntry, view: AccountView | None
     if view is not None and not view.owned:
         root = situation.settings.root_account
         return f"account {entry.account} is not ours (not below {root}, or without our mark); rename one of the two"
+    if situation.settings.limit_mode == "QOS" and situation.observation.qoses is None:
+        return "limitMode QOS: this scheduler has no QOS that could carry a ceiling; set spec.limitMode to Account"
     if entry.account not in situation.figures:
         return "use was not read yet; nothing is written before it is"
     if name := situation.figures[entry.account].charged.grants.without_windows:
@@ -141,7 +147,10 @@ def _problem(situation: Situation, entry: AccountEntry, view: AccountView | None
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """One account at the time of the observation. ``dated``: its room moved, and only as was signed long before."""
+    """One account at the time of the observation. ``dated``: its room moved, and only as was signed long before.
+
+    ``is_idle``: in limit mode QOS, no allocation is active; its own counter may decay, so that it is held beside its limit.
+    """
 
     view: AccountView | None
     active: Sequence[Terms]
@@ -150,6 +159,7 @@ class _State:
     dated: bool
     changed: bool
     restriction: Restriction
+    is_idle: bool = False
 
 
 def _state(situation: Situation, entry: AccountEntry, memory: AccountMemory, view: AccountView | None) -> _State:
@@ -169,7 +179,8 @@ def _state(situation: Situation, entry: AccountEntry, memory: AccountMemory, vie
         rates=figures.rates,
         soft_land_qos=situation.observation.soft_land_qos,
     )
-    return _State(view, active, windows, room, moved and (same_entry or is_rolled), moved, restriction)
+    is_idle = situation.settings.limit_mode == "QOS" and not active
+    return _State(view, active, windows, room, moved and (same_entry or is_rolled), moved, restriction, is_idle)
 
 
 def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, state: _State) -> AccountPlan:
@@ -199,8 +210,12 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         known_caps=memory.caps,
         in_doubt=doubtful,
         widest_seconds=2 * situation.cycle_seconds,
+        qoses=_qoses(situation, entry, memory),
+        written_qoses=memory.qoses,
+        written_list=memory.qos_list,
+        keeps_list=bool(state.restriction.qos or (situation.expired and state.view and state.view.qos)),
     )
-    answer = limits.decide(question)
+    answer = _limits(question)
     roster = members.decide(situation, entry, memory, state.view)
     switches = _switches(situation, state, memory, doubtful=doubtful)
     change = AccountChange(
@@ -214,6 +229,8 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         held=switches.held,
         blocked=switches.blocked,
         qos=switches.qos,
+        qoses=tuple(answer.qoses),
+        qos_list=answer.qos_list,
         add_members=roster.add,
         remove_members=roster.remove,
     )
@@ -230,7 +247,35 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         drift=(*answer.drift, *switches.drift, *roster.drift),
         error=roster.error,
         withheld=tuple(answer.withheld),
+        ceilings=_ceilings(situation, entry, state),
     )
+
+
+def _limits(question: limits.Question) -> limits.Answer:
+    if question.settings.limit_mode == "QOS":
+        return qoslimits.decide(question)
+    answer = limits.decide(question)
+    qoslimits.leave(question, answer)
+    return answer
+
+
+def _ceilings(situation: Situation, entry: AccountEntry, state: _State) -> tuple[str, ...]:
+    if situation.settings.limit_mode != "QOS":
+        return ()
+    names = _names(situation, entry)
+    return tuple(names[item.uid] for item in state.active)
+
+
+def _names(situation: Situation, entry: AccountEntry) -> Mapping[str, str]:
+    return qoslimits.names_of(situation.settings, situation.figures[entry.account].charged.grants)
+
+
+def _qoses(situation: Situation, entry: AccountEntry, memory: AccountMemory) -> Mapping[str, QosView]:
+    """Those of the account that are there; nothing is looked for where no QOS was read."""
+    seen = situation.observation.qoses
+    if not seen:
+        return {}
+    return {name: seen[name] for name in {*_names(situation, entry).values(), *memory.qoses} if name in seen}
 
 
 @dataclass(slots=True)
@@ -255,6 +300,7 @@ def _switches(situation: Situation, state: _State, memory: AccountMemory, *, dou
     view = state.view or AccountView(memory.account, owned=True)
     for name, do, undo in _SWITCHES:
         target, seen, written = getattr(state.restriction, name), getattr(view, name), getattr(memory, name)
+        target = True if name == "held" and state.is_idle else target
         found.known[name] = seen
         if state.view is not None and memory.entry_digest and not doubtful and seen != written:
             found.drift.append(f"{memory.account}: {name} is {seen or 'no'}, was set to {written or 'no'}")
@@ -314,5 +360,7 @@ def _remembered(
         limits={**memory.limits, **answer.written},
         caps=answer.caps,
         members=entry.members if not situation.expired else memory.members,
+        qoses=answer.written_qoses,
+        qos_list=answer.listed,
         **switches.known,
     )

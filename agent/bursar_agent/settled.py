@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bursar_agent.grants import Charged
 from bursar_agent.memory import AccountMemory
 from bursar_agent.plan import AccountPlan, Figures, Plan, Situation
-from bursar_agent.schedulers.base import AccountView
+from bursar_agent.schedulers.base import AccountView, Observation, QosView
 from bursar_domain.wire import AccountEntry, ClusterSettings
 
 
@@ -24,6 +24,7 @@ class Settled:
     settings: ClusterSettings
     soft_land_qos: str
     until: int | None
+    qoses: tuple[QosView | None, ...] = ()
 
 
 def still(before: Mapping[str, Settled], situation: Situation) -> dict[str, AccountPlan]:
@@ -46,6 +47,7 @@ def _holds(name: str, item: Settled, situation: Situation) -> bool:
         and _remembered(name, situation) == item.plan.memory
         and situation.settings == item.settings
         and observation.soft_land_qos == item.soft_land_qos
+        and _qoses(item.plan, observation) == item.qoses
     )
 
 
@@ -78,7 +80,13 @@ def _settled(name: str, made: AccountPlan, situation: Situation) -> Settled:
         settings=situation.settings,
         soft_land_qos=observation.soft_land_qos,
         until=charged.grants.next_cut(observation.time),
+        qoses=_qoses(made, observation),
     )
+
+
+def _qoses(made: AccountPlan, observation: Observation) -> tuple[QosView | None, ...]:
+    """The account's own ones as they are (limit mode QOS)."""
+    return tuple((observation.qoses or {}).get(name) for name in made.memory.qoses)
 
 
 def _is_busy(figures: Figures) -> bool:

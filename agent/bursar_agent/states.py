@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from bursar_agent.plan import AccountPlan, Plan
-from bursar_agent.schedulers.base import AccountView, Observation, Outcome, Reading
+from bursar_agent.schedulers.base import AccountView, Observation, Outcome, QosView, Reading
+from bursar_domain.ceiling import UNLIMITED
 from bursar_domain.wire import AccountEntry, AccountState, Brake, ClusterSettings, LimitState
 
 Outcomes = Mapping[str, Outcome]
@@ -48,19 +49,20 @@ def states(
     return {
         name: known[name]
         if name in known
-        else _state(settings, observation.accounts.get(name), account, outcomes.get(name), brake, committed.get(name, {}))
+        else _state(settings, observation, account, outcomes.get(name), brake, committed.get(name, {}))
         for name, account in plan.accounts.items()
     }
 
 
 def _state(
     settings: ClusterSettings,
-    view: AccountView | None,
+    observation: Observation,
     plan: AccountPlan,
     outcome: Outcome | None,
     brake: Brake | None,
     committed: Mapping[str, int],
 ) -> AccountState:
+    view = observation.accounts.get(plan.account)
     error = plan.error or (outcome.error if outcome else "")
     return AccountState(
         account=plan.account,
@@ -68,7 +70,9 @@ def _state(
         enforcement=str(plan.restriction.action),
         actions={uid: str(action) for uid, action in plan.restriction.actions.items()},
         rules=dict(plan.restriction.rules),
-        limits=_limits(settings, view, plan, outcome),
+        limits=_by_qos(settings, observation.qoses or {}, plan, outcome)
+        if plan.ceilings
+        else _limits(settings, view, plan, outcome),
         committed=dict(committed),
         drift=plan.drift,
         error=error,
@@ -99,4 +103,23 @@ def _limits(
         limit = written.get(resource.trackable, reading.limit)
         in_force = None if limit is None or limit < 0 else limit
         found[resource.name] = LimitState(limit=in_force, counter=max(0, reading.counter), running=max(0, reading.running))
+    return found
+
+
+def _by_qos(
+    settings: ClusterSettings, seen: Mapping[str, QosView], plan: AccountPlan, outcome: Outcome | None
+) -> dict[str, LimitState]:
+    """In limit mode QOS: the ceilings of the active allocations together; one that is reached counts as its counter."""
+    is_proven = plan.change is None or (outcome is not None and outcome.done)
+    found = {}
+    for resource in settings.resources:
+        name, limit, counter, running = resource.trackable, 0, 0, 0
+        is_open = False
+        for qos in plan.ceilings:
+            reading = seen[qos].readings.get(name, Reading()) if qos in seen else Reading(limit=0)
+            own = plan.memory.qoses.get(qos, {}).get(name, UNLIMITED) if is_proven else reading.limit
+            is_open |= own is None or own == UNLIMITED
+            limit += max(own or 0, reading.counter)
+            counter, running = counter + max(0, reading.counter), running + max(0, reading.running)
+        found[resource.name] = LimitState(limit=None if is_open else limit, counter=counter, running=running)
     return found

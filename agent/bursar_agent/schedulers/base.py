@@ -49,7 +49,7 @@ class AccountView:
 
     `owned`: it lies under the root account and carries our mark; anything else is never touched. `held`: GrpJobs is 0.
     `blocked`: GrpSubmitJobs is 0. `qos`: the one QOS that the account is confined to where that is our doing (SoftLand),
-    else "".
+    else "". `qos_list`: QOSes of the account itself, the default first and the rest by name; none where it inherits them.
     """
 
     account: str
@@ -60,6 +60,16 @@ class AccountView:
     held: bool = False
     blocked: bool = False
     qos: str = ""
+    qos_list: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QosView:
+    """One QOS of ours (limit mode QOS): its readings by TRES name, and whether its counters never decay."""
+
+    name: str
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    is_lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +77,14 @@ class Observation:
     """All accounts at one time. `time` is the scheduler's clock in epoch seconds (simulated time in the simulator).
 
     `soft_land_qos`: the QOS that SoftLand confines an account to; "" where the plug-in has none that is fit for it.
+    `qoses`: QOSes of ours by name (limit mode QOS); None where the plug-in has none or did not look.
     """
 
     time: int
     accounts: Mapping[str, AccountView]
     root: AccountView | None = None
     soft_land_qos: str = ""
+    qoses: Mapping[str, QosView] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +102,25 @@ class UsageRead:
 
 
 @dataclass(frozen=True, slots=True)
+class QosChange:
+    """Absolute target of one QOS that carries an allocation's ceiling (limit mode QOS), in TRES-minutes, -1 for none.
+
+    `create`: it does not exist yet; it is made with limit 1 on every tracked TRES, counters that never decay, and
+    `description` as the mark that it is ours, before anything else of the change. `lasting`: it lost the flag that its
+    counters never decay, and gets it back. `tightens`: nothing in here lets more run than before; such parts are proven
+    before the others of their change are written.
+    """
+
+    name: str
+    create: bool = False
+    description: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    run_minutes: Mapping[str, int] = field(default_factory=dict)
+    lasting: bool = False
+    tightens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AccountChange:
     """Absolute target of one account; a field that is None (or a TRES that is absent) is left alone.
 
@@ -98,7 +129,9 @@ class AccountChange:
     it off) closes what no allocation lists (0) and carries the cap of Throttle. `held`: GrpJobs=0 (queue kept, running jobs
     finish) or back to unlimited. `blocked`: GrpSubmitJobs=0 (nothing may be handed in) or back to unlimited. `qos`: the only
     QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before. In limit mode QOS `qoses` are
-    the ceilings of its allocations, and `qos_list` which of them its jobs may have, the default first.
+    the ceilings of its allocations, and `qos_list` which of them its jobs may have, the default first; an empty list gives
+    back what the account had before that mode. Then what tightens is proven before anything is loosened, and the account's
+    own limits come off last.
     """
 
     account: str
@@ -111,6 +144,8 @@ class AccountChange:
     held: bool | None = None
     blocked: bool | None = None
     qos: str | None = None
+    qoses: tuple[QosChange, ...] = ()
+    qos_list: tuple[str, ...] | None = None
     add_members: frozenset[str] = frozenset()
     remove_members: frozenset[str] = frozenset()
 

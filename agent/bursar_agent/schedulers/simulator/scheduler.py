@@ -163,7 +163,7 @@ class SimulatedScheduler:
             for resource in settings.resources
             if resource.trackable != "cpu"
         )
-        return Readiness("simulator", _version(), CAPABILITIES, misses)
+        return Readiness("simulator", _version(), CAPABILITIES, misses + _mode_misses(settings))
 
     async def observe(self, settings: ClusterSettings) -> Observation:
         """Every account, after the clock has moved."""
@@ -255,6 +255,13 @@ def _line(change: AccountChange) -> str:
         words.append(f"QOS={change.qos or '(as before)'}")
     words += [f"+{user}" for user in sorted(change.add_members)] + [f"-{user}" for user in sorted(change.remove_members)]
     return " ".join(words)
+
+
+def _mode_misses(settings: ClusterSettings) -> tuple[Miss, ...]:
+    if settings.limit_mode == "Account":
+        return ()
+    message = "limitMode QOS: the simulator has no QOS that could carry a ceiling, so nothing is written"
+    return (Miss(reason=Reason.LIMITS_MISSING, message=message, remedy="spec.limitMode: Account"),)
 
 
 def _version() -> str:

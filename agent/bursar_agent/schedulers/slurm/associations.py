@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from bursar_agent import qosnames
 from bursar_agent.schedulers.base import AccountView, Reading, SchedulerUnavailable
 from bursar_agent.schedulers.slurm import names, tres
 from bursar_agent.schedulers.slurm.softland import Earlier
@@ -154,6 +155,7 @@ def view(settings: ClusterSettings, row: AccountRow, shares: Mapping[str, ShareR
         held=row.held,
         blocked=row.is_blocked,
         qos=soft_land_qos if soft_land_qos and row.qos.qos == (soft_land_qos,) else "",
+        qos_list=qosnames.ordered(row.qos.qos, row.qos.default),
     )
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from bursar_agent import qosnames
 from bursar_agent.schedulers.base import AccountChange
 from bursar_crds import names
 from bursar_domain.wire import ClusterSettings
@@ -47,12 +48,26 @@ def check_change(change: AccountChange) -> None:
         raise BadName(f"account {change.account}: an account is created with a description that marks it as ours")
     if change.qos and not SCHEDULER_NAME.fullmatch(change.qos):
         raise BadName(f"QOS {change.qos!r}: 1 to 40 of a-z, 0-9, _, . and -")
+    _check_qoses(change)
     for user in change.add_members | change.remove_members:
         if not names.is_user(user):
             raise BadName(f"user {user!r}: {names.HELP[names.USER_PATTERN]}")
     for amounts in (change.limits, change.run_minutes, change.concurrent):
         _check_tres(amounts)
         _check_numbers(amounts.values())
+
+
+def _check_qoses(change: AccountChange) -> None:
+    """QOSes of ours alone are written, or given to an account in limit mode QOS."""
+    for name in (*(item.name for item in change.qoses), *(change.qos_list or ())):
+        if not qosnames.is_ours(name):
+            raise BadName(f"QOS {name!r}: one that carries a ceiling is called bq-, an account's name, - and 8 of 0-9 and a-f")
+    for item in change.qoses:
+        if item.create and not is_mark(item.description):
+            raise BadName(f"QOS {item.name}: it is made with a description that marks it as ours")
+        for amounts in (item.limits, item.run_minutes):
+            _check_tres(amounts)
+            _check_numbers(amounts.values())
 
 
 def _check_account(name: str) -> None:

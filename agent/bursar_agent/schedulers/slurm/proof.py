@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping
 
-from bursar_agent.schedulers.base import AccountChange, AccountView, Reading
+from bursar_agent import qosnames
+from bursar_agent.schedulers.base import AccountChange, AccountView, QosChange, QosView, Reading
 
 NO_LIMIT = -1
 
 
-def unproven(change: AccountChange, view: AccountView | None) -> str:
+def unproven(change: AccountChange, view: AccountView | None, qoses: Mapping[str, QosView] | None = None) -> str:
     """The first thing that Slurm shows otherwise, or ""."""
     if view is None:
         return "the account is not there"
     return (
-        _parent(change, view)
+        next((why for item in change.qoses if (why := _qos(item, (qoses or {}).get(item.name)))), "")
+        or _list(change, view)
+        or _parent(change, view)
         or _amounts("limit", change.limits, view, lambda reading: reading.limit)
         or _amounts("GrpTRESRunMins", change.run_minutes, view, lambda reading: reading.run_minutes_limit)
         or _amounts("GrpTRES", change.concurrent, view, lambda reading: reading.concurrent_limit)
@@ -22,13 +25,37 @@ def unproven(change: AccountChange, view: AccountView | None) -> str:
     )
 
 
+def _qos(item: QosChange, view: QosView | None) -> str:
+    if view is None:
+        return f"QOS {item.name} is not there"
+    if (item.create or item.lasting) and not view.is_lasting:
+        return f"QOS {item.name} lacks the flag that its counters never decay"
+    differs = _amounts("limit", item.limits, view, lambda reading: reading.limit) or _amounts(
+        "GrpTRESRunMins", item.run_minutes, view, lambda reading: reading.run_minutes_limit
+    )
+    return f"of QOS {item.name} {differs}" if differs else ""
+
+
+def _list(change: AccountChange, view: AccountView) -> str:
+    """An empty list gave back those from before: none of ours is among them."""
+    if change.qos_list is None or change.qos:
+        return ""
+    wanted = change.qos_list
+    is_right = view.qos_list == wanted if wanted else not any(qosnames.is_ours(name) for name in view.qos_list)
+    return "" if is_right else f"its QOSes are {_names(view.qos_list)}, not {_names(wanted)}"
+
+
+def _names(listed: tuple[str, ...]) -> str:
+    return ", ".join(listed) or "those from before"
+
+
 def _parent(change: AccountChange, view: AccountView) -> str:
     if change.create and change.parent and view.parent != change.parent:
         return f"its parent is {view.parent}, not {change.parent}"
     return ""
 
 
-def _amounts(what: str, wanted: Mapping[str, int], view: AccountView, read: Callable[[Reading], int | None]) -> str:
+def _amounts(what: str, wanted: Mapping[str, int], view: AccountView | QosView, read: Callable[[Reading], int | None]) -> str:
     for name, amount in wanted.items():
         shown = read(view.readings.get(name, Reading()))
         if shown != (None if amount == NO_LIMIT else amount):

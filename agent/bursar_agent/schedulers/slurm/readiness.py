@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
+from bursar_agent import qosnames
 from bursar_crds.reasons import Reason
 from bursar_domain.wire import BillingEntry, ClusterSettings, Miss
 
 ENFORCE: Final = "associations,limits,qos,safe"
+ADMINISTRATOR: Final = "administrator"
 OLDEST: Final = (21, 8)
-PRIVILEGED: Final = frozenset({"operator", "administrator"})
+PRIVILEGED: Final = frozenset({"operator", ADMINISTRATOR})
 MAX_SKEW_SECONDS: Final = 60
 _DIAGNOSIS_TIME: Final = re.compile(r"sdiag output at .*?\(?(?P<seconds>[0-9]{9,})\)?")
 _WEIGHT: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._:/-]*)=(?P<weight>[0-9]+(?:\.[0-9]*)?)(?P<suffix>[KMGTPkmgtp]?)")
@@ -74,13 +76,13 @@ def misses(settings: ClusterSettings, facts: Facts) -> tuple[Miss, ...]:
     """Everything that keeps limits from holding."""
     found = (
         *_cluster(settings, facts),
-        *_enforcement(facts.configuration),
-        *_priority(facts.configuration),
+        *_enforcement(settings, facts.configuration),
+        *_priority(settings, facts.configuration),
         *_time_limits(facts),
         *_resources(settings, facts),
         *_qos(facts),
         *_soft_land(facts),
-        *_agent(facts),
+        *_agent(settings, facts),
     )
     return tuple(found)
 
@@ -109,7 +111,7 @@ def _version(text: str) -> tuple[int, int]:
     return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
 
 
-def _enforcement(configuration: Mapping[str, str]) -> Iterator[Miss]:
+def _enforcement(settings: ClusterSettings, configuration: Mapping[str, str]) -> Iterator[Miss]:
     flags = configuration.get("AccountingStorageEnforce", "").lower()
     has = set(flags.split(","))
     line = f"AccountingStorageEnforce={ENFORCE}"
@@ -120,8 +122,13 @@ def _enforcement(configuration: Mapping[str, str]) -> Iterator[Miss]:
                 reason, f"AccountingStorageEnforce is {flags or 'none'}: {reason.sentence}", f"{line} (then restart slurmctld)"
             )
 
+    if settings.limit_mode == "QOS" and "qos" not in has:
+        text = f"AccountingStorageEnforce is {flags or 'none'}: without `qos` the limits of QOSes are not looked at"
+        yield _miss(Reason.LIMITS_MISSING, text, f"{line} (then restart slurmctld)")
 
-def _priority(configuration: Mapping[str, str]) -> Iterator[Miss]:
+
+def _priority(settings: ClusterSettings, configuration: Mapping[str, str]) -> Iterator[Miss]:
+    """A counter of a QOS with NoDecay does not decay, but the reset period sets it to zero all the same."""
     wanted = {
         "PriorityType": ("priority/multifactor", Reason.NO_MULTIFACTOR),
         "PriorityDecayHalfLife": ("00:00:00", Reason.HALF_LIFE),
@@ -129,7 +136,7 @@ def _priority(configuration: Mapping[str, str]) -> Iterator[Miss]:
     }
     for key, (value, reason) in wanted.items():
         shown = configuration.get(key, "not set")
-        if shown != value:
+        if shown != value and not (settings.limit_mode == "QOS" and reason is Reason.HALF_LIFE):
             line = f"{key}={'0' if reason is Reason.HALF_LIFE else value}"
             yield _miss(reason, f"{key} is {shown}: {reason.sentence}", line)
 
@@ -182,7 +189,7 @@ def _qos(facts: Facts) -> Iterator[Miss]:
         if factor and not factor.strip("0.") and "UsageFactorSafe" not in flags:
             text = f"QOS {name} has UsageFactor 0: {Reason.USAGE_FACTOR_SAFE.sentence}"
             yield _miss(Reason.USAGE_FACTOR_SAFE, text, f"sacctmgr modify qos where name={name} set Flags+=UsageFactorSafe")
-        if minutes:
+        if minutes and not qosnames.is_ours(name):
             text = f"QOS {name} has GrpTRESMins={minutes}, which replaces the accounts' limits for jobs of that QOS"
             names = ",".join(f"{item.partition('=')[0]}=-1" for item in minutes.split(","))
             yield _miss(Reason.LIMITS_MISSING, text, f"sacctmgr modify qos where name={name} set GrpTRESMins={names}")
@@ -238,11 +245,14 @@ def _billing_name(trackable: str) -> str:
     return trackable.lower().removeprefix("tres/")
 
 
-def _agent(facts: Facts) -> Iterator[Miss]:
+def _agent(settings: ClusterSettings, facts: Facts) -> Iterator[Miss]:
     slurm_user = facts.configuration.get("SlurmUser", "").partition("(")[0]
-    if facts.user not in ("root", slurm_user) and facts.admin_level.lower() not in PRIVILEGED:
+    has_qoses = settings.limit_mode == "QOS"
+    enough = {ADMINISTRATOR} if has_qoses else PRIVILEGED
+    if facts.user not in ("root", slurm_user) and facts.admin_level.lower() not in enough:
+        level = "Administrator" if has_qoses else "Operator"
         text = f"user {facts.user} has admin level {facts.admin_level or 'None'}: {Reason.PRIVILEGE_MISSING.sentence}"
-        yield _miss(Reason.PRIVILEGE_MISSING, text, f"sacctmgr modify user where name={facts.user} set AdminLevel=Operator")
+        yield _miss(Reason.PRIVILEGE_MISSING, text, f"sacctmgr modify user where name={facts.user} set AdminLevel={level}")
     if facts.controller_time is not None and abs(facts.controller_time - facts.now) > MAX_SKEW_SECONDS:
         text = f"slurmctld's clock differs by {facts.controller_time - facts.now} s from this machine's"
         yield _miss(Reason.CLOCK_SKEW, text, "run a time service (chrony, systemd-timesyncd) on both machines")

@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bursar_agent import qosnames
 from bursar_agent.schedulers.base import (
     AccountChange,
     Observation,
     Outcome,
+    QosView,
     Readiness,
     SchedulerError,
     SchedulerUnavailable,
     UsageRead,
 )
-from bursar_agent.schedulers.slurm import associations, factors, names, proof, readiness, records, softland, writes
+from bursar_agent.schedulers.slurm import associations, factors, names, proof, qos, readiness, records, softland, writes
 from bursar_agent.schedulers.slurm.associations import AccountRow
 from bursar_agent.schedulers.slurm.commands import Commands, CommandTimedOut
 from bursar_agent.schedulers.slurm.factors import FactorStore
@@ -28,7 +30,7 @@ from bursar_crds.names import is_user
 from bursar_domain.units import DEFAULT_TRACKABLE
 from bursar_domain.wire import ClusterSettings
 
-CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "block", "members", "usage")
+CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "block", "members", "usage", "qos")
 ROOT_MARK = "bursar:root"
 SETTLE_STEP_SECONDS = 0.2
 
@@ -97,7 +99,10 @@ class SlurmScheduler:
         return Readiness("slurm", version, CAPABILITIES, readiness.misses(settings, facts), largest)
 
     async def observe(self, settings: ClusterSettings) -> Observation:
-        """All accounts of the cluster in three bulk reads at once; those that are not ours have `owned=False`."""
+        """All accounts of the cluster in three bulk reads at once, QOSes of ours in two more where these carry the limits.
+
+        Accounts that are not ours have `owned=False`.
+        """
         return (await self._snapshot(settings)).observation
 
     async def usage(self, since: int, until: int | None = None) -> UsageRead:
@@ -160,17 +165,25 @@ class SlurmScheduler:
         known = await self._commands.existing_users(sorted({user for change in allowed for user in change.add_members}))
         possible = _root_first(settings, before, allowed)
         possible += [replace(change, add_members=change.add_members & known) for change in allowed]
-        complaints = await self._write_all(await self._stages(settings, before, possible))
-        unproven = await self._read_back(settings, possible) if possible else {}
-        self._landings.forget(change.account for change in possible if change.qos == "" and change.account not in unproven)
-        errors = {account: _sentence(why, complaints.get(account, "")) for account, why in unproven.items()}
+        errors: dict[str, str] = {}
+        for phase in qos.rounds(possible):
+            errors |= await self._carry_out(settings, before, [change for change in phase if change.account not in errors])
+        self._landings.forget(item.account for item in possible if softland.gives_back(item) and item.account not in errors)
         return {**errors, **refused}, {change.account: tuple(sorted(change.add_members - known)) for change in allowed}
+
+    async def _carry_out(self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]) -> dict[str, str]:
+        """Write and read back; what is not proven, by account."""
+        if not changes:
+            return {}
+        complaints = await self._write_all(await self._stages(settings, before, changes))
+        unproven = await self._read_back(settings, changes)
+        return {account: _sentence(why, complaints.get(account, "")) for account, why in unproven.items()}
 
     def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
         """The commands of `apply`, as a person would type them."""
         for change in changes:
             names.check_change(change)
-        stages = self._plan(settings, changes, {}, {})
+        stages = [stage for phase in qos.rounds(changes) for stage in self._plan(settings, phase, {}, {})]
         return [shlex.join(self._commands.argv("sacctmgr", ("-i", *write.arguments))) for stage in stages for write in stage]
 
     async def close(self) -> None:
@@ -184,9 +197,12 @@ class SlurmScheduler:
         self._cluster = settings.scheduler_name
         self._trackables = {resource.name: resource.trackable for resource in settings.resources}
 
-    async def _snapshot(self, settings: ClusterSettings) -> Snapshot:
+    async def _snapshot(self, settings: ClusterSettings, *, with_qoses: bool = False) -> Snapshot:
         self._remember(settings)
+        looks = with_qoses or settings.limit_mode == "QOS"
         cluster, now = settings.scheduler_name, self._now()
+        # Before sshare: the remainder of running jobs falls, so what the account has more than its QOSes runs elsewhere.
+        counters = await self._commands.read("scontrol", *qos.counter_arguments()) if looks else ""
         listed, described, shared = await asyncio.gather(
             self._commands.read("sacctmgr", *associations.association_arguments(cluster)),
             self._commands.read("sacctmgr", *associations.description_arguments()),
@@ -197,7 +213,13 @@ class SlurmScheduler:
         landing = await self._landing_qos()
         views = {name: associations.view(settings, row, shares, self._settings.soft_land_qos) for name, row in rows.items()}
         root = views.pop(settings.root_account, None)
-        return Snapshot(Observation(now, views, root, landing), rows)
+        if not looks and any(qosnames.is_ours(name) for row in rows.values() for name in row.qos.qos):  # from before
+            looks, counters = True, await self._commands.read("scontrol", *qos.counter_arguments())
+        qoses = await self._qoses(counters) if looks else None
+        return Snapshot(Observation(now, views, root, landing, qoses), rows)
+
+    async def _qoses(self, counters: str) -> dict[str, QosView]:
+        return qos.parse(counters, qos.parse_database(await self._commands.read("sacctmgr", *qos.database_arguments())))
 
     async def _stages(
         self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]
@@ -267,9 +289,10 @@ class SlurmScheduler:
         """What Slurm does not show of each change, given a little time to settle."""
         deadline = time.monotonic() + self._settings.settle_seconds
         while True:
-            seen = (await self._snapshot(settings)).observation
+            seen = (await self._snapshot(settings, with_qoses=any(change.qoses for change in changes))).observation
             views = {**seen.accounts, **({seen.root.account: seen.root} if seen.root else {})}
-            missing = {change.account: why for change in changes if (why := proof.unproven(change, views.get(change.account)))}
+            found = ((change.account, proof.unproven(change, views.get(change.account), seen.qoses)) for change in changes)
+            missing = {account: why for account, why in found if why}
             if not missing or time.monotonic() > deadline:
                 return missing
             await asyncio.sleep(SETTLE_STEP_SECONDS)

@@ -1,4 +1,7 @@
-"""SoftLand: an account is confined to one QOS, and gets back the QOSes it had; what those were outlasts the agent."""
+"""An account is confined to one QOS (SoftLand) or to those of its allocations (limit mode QOS), and gets back what it had.
+
+What that was outlasts the agent.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,7 +9,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from bursar_agent import files
+from bursar_agent import files, qosnames
 from bursar_agent.schedulers.base import AccountChange
 
 INHERITED: Final = ""
@@ -49,13 +52,23 @@ def is_fit(text: str, name: str) -> bool:
 
 
 def assignments(change: AccountChange, earlier: Mapping[str, Earlier]) -> tuple[str, ...]:
-    """What `sacctmgr modify account … set` takes: the one QOS, or those from before."""
-    if change.qos is None:
+    """What `sacctmgr modify account … set` takes: the one QOS, those of its allocations, or those from before."""
+    if not (is_confined(change) or gives_back(change)):
         return ()
-    if change.qos:
-        return f"QOS={change.qos}", f"DefaultQOS={change.qos}"
+    if listed := (change.qos,) if change.qos else change.qos_list:
+        return f"QOS={','.join(listed)}", f"DefaultQOS={listed[0]}"
     before = earlier.get(change.account, Earlier())
     return f"QOS={','.join(before.qos) or INHERITED}", f"DefaultQOS={before.default or NO_DEFAULT}"
+
+
+def is_confined(change: AccountChange) -> bool:
+    """Whether the account's jobs may have certain QOSes of our choice from now on."""
+    return bool(change.qos or change.qos_list)
+
+
+def gives_back(change: AccountChange) -> bool:
+    """Whether they may have those from before again."""
+    return not is_confined(change) and (change.qos is not None or change.qos_list is not None)
 
 
 class SoftLandings:
@@ -68,7 +81,7 @@ class SoftLandings:
 
     def note(self, changes: Iterable[AccountChange], present: Mapping[str, Earlier]) -> None:
         """Remember, before it is written, what accounts have that are to be confined; those who are already keep theirs."""
-        new = {change.account: change.qos for change in changes if change.qos and change.account not in self.earlier}
+        new = {item.account: item.qos or "" for item in changes if is_confined(item) and item.account not in self.earlier}
         if new:
             self._keep({**self.earlier, **{name: _own(present.get(name, Earlier()), qos) for name, qos in new.items()}})
 
@@ -85,7 +98,8 @@ class SoftLandings:
 
 def _own(present: Earlier, qos: str) -> Earlier:
     """One that is confined already, by an agent whose memory was lost, goes back to what it inherits."""
-    return Earlier() if present.qos == (qos,) else present
+    is_ours = present.qos == (qos,) or any(qosnames.is_ours(name) for name in present.qos)
+    return Earlier() if is_ours else present
 
 
 def _load(path: Path) -> dict[str, Earlier]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bursar_agent.schedulers.base import AccountChange
-from bursar_agent.schedulers.slurm import softland, tres
+from bursar_agent.schedulers.slurm import qos, softland, tres
 from bursar_agent.schedulers.slurm.softland import Earlier
 from bursar_domain.wire import ClusterSettings
 
@@ -48,7 +48,8 @@ def stages(
     Those that only modify may run side by side. Additions may not: two at once move the same tree, and slurmdbd drops one
     (seen on 22.05).
 
-    The root account comes first, then new accounts (with limit 1), members, holds, limits, and last the members who leave.
+    The root account comes first, then new accounts and QOSes (with limit 1), members, what QOSes limit, holds, limits, and last
+    the members who leave.
     `blocked` has the users of an account whom an earlier change stopped; `default_accounts` where a leaver's default goes;
     `earlier` the QOSes that a confined account gets back.
     """
@@ -63,8 +64,10 @@ def stages(
         planner.root(root),
         planner.values(root),
         planner.creates(others),
+        planner.calls(qos.births(settings, others, names_per_call)),
         planner.joins(others),
         planner.returns(others, blocked),
+        planner.calls(qos.values(others, names_per_call)),
         planner.values(holds),
         planner.values(rest),
         planner.defaults(others, default_accounts),
@@ -129,6 +132,9 @@ class _Planner:
             for account, users in pairs
             if users
         )
+
+    def calls(self, calls: Iterable[tuple[tuple[str, ...], Sequence[str]]]) -> Stage:
+        return self._writes(calls)
 
     def defaults(self, changes: Iterable[AccountChange], default_accounts: Mapping[str, str]) -> Stage:
         moved = {user: change.account for change in changes for user in change.remove_members if user in default_accounts}
