@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import IO
 
 from bursar_local.packages import Progress
+from bursar_local.slurm import clock as clocks
 from bursar_local.slurm import config, daemons, preparation, programs
+from bursar_local.slurm.clock import Clock
 from bursar_local.slurm.config import Layout, Ports, SlurmOptions
 from bursar_local.slurm.daemons import Daemon
 from bursar_local.slurm.errors import SlurmUnavailable
 from bursar_local.slurm.programs import DEFAULT_CACHE, Programs
 
 STOP_ORDER = ("slurmctld", "slurmd", "slurmdbd", "mariadbd", "munged")
+MACHINE_TIME = ("munged", "mariadbd")
 COUNTER_FILES = ("assoc_usage", "qos_usage")
 
 
@@ -61,10 +64,14 @@ class Slurm:
         enforce: str = "associations,limits,qos,safe",
         overrides: Mapping[str, str | None] | None = None,
         partition_overrides: Mapping[str, str | None] | None = None,
+        clock: Clock | None = None,
         cache: Path = DEFAULT_CACHE,
         progress: Progress = _quiet,
     ) -> "Slurm":
-        """Starts everything below `directory`, removing what an earlier run left there; returns when jobs can be submitted."""
+        """Starts everything below `directory`, removing what an earlier run left there; returns when jobs can be submitted.
+
+        `clock`: the time that Slurm sees; without one it is the machine's.
+        """
         if reason := can_run(cache):
             raise SlurmUnavailable(f"the throw-away Slurm can't run here: {reason}")
         options = SlurmOptions(
@@ -78,7 +85,7 @@ class Slurm:
             partition_overrides=partition_overrides or {},
         )
         found = await programs.obtain(cache, progress)
-        slurm = _prepare(directory, options, found)
+        slurm = _prepare(directory, options, found, clock)
         try:
             await slurm._start_all(progress)
         except BaseException:
@@ -100,9 +107,13 @@ class Slurm:
     async def run(self, *argv: str, user: str | None = None, check: bool = True, timeout_seconds: float = 60) -> str:
         """Runs a client command (by its bare name), as root or as one of the users, and returns what it printed."""
         identity: list[str] = []
+        environment = dict(self.environment)
         if user is not None:
-            identity = ["setpriv", f"--reuid={self.user_ids[user]}", f"--regid={self._gid}", "--clear-groups", "--"]
-        code, text = await _capture([*identity, str(self.programs.path(argv[0])), *argv[1:]], self.environment, timeout_seconds)
+            # Preloaded after the change of user: what a library set up as root is not open to others.
+            preload = f"LD_PRELOAD={environment.pop('LD_PRELOAD')}"
+            to_user = ["setpriv", f"--reuid={self.user_ids[user]}", f"--regid={self._gid}", "--clear-groups", "--"]
+            identity = [*to_user, "env", preload]
+        code, text = await _capture([*identity, str(self.programs.path(argv[0])), *argv[1:]], environment, timeout_seconds)
         if check and code != 0:
             raise SlurmUnavailable(f"`{' '.join(argv)}` ended with {code}: {text.strip()}")
         return text
@@ -180,6 +191,7 @@ class Slurm:
                 daemons.kill_marked(self.layout.run, spare=[daemon.process.pid for daemon in self.daemons.values()])
         self.daemons.clear()
         preparation.remove(self.layout)
+        clocks.sweep()
         self.lock.close()
 
     def describe(self) -> dict[str, object]:
@@ -209,7 +221,8 @@ class Slurm:
 
     async def _launch(self, name: str, *arguments: str, key: str = "", **environment: str) -> Daemon:
         argv, key = [str(self.programs.path(name)), *arguments], key or name
-        variables = {**self.environment, daemons.MARK: str(self.layout.run), **environment}
+        base = clocks.without(self.environment) if name in MACHINE_TIME else self.environment
+        variables = {**base, daemons.MARK: str(self.layout.run), **environment}
         self.daemons[key] = await daemons.launch(name, argv, variables, self.layout.log(key), self.layout.directory)
         return self.daemons[key]
 
@@ -232,7 +245,7 @@ class Slurm:
 
     async def _first_run(self, flags: Sequence[str], statements: str) -> None:
         argv = [str(self.programs.path("mariadbd")), *flags, "--bootstrap"]
-        code, text = await _capture(argv, self.environment, 120, statements)
+        code, text = await _capture(argv, clocks.without(self.environment), 120, statements)
         if code != 0:
             raise SlurmUnavailable(f"MariaDB's first run ended with {code}: {' | '.join(text.strip().splitlines()[-3:])}")
 
@@ -261,7 +274,7 @@ class Slurm:
         return (await self.run("sinfo", "--noheader", "--format=%T", check=False)).strip() == "idle"
 
 
-def _prepare(directory: Path, options: SlurmOptions, found: Programs) -> Slurm:
+def _prepare(directory: Path, options: SlurmOptions, found: Programs, clock: Clock | None) -> Slurm:
     directory.mkdir(parents=True, exist_ok=True)
     directory = directory.resolve()
     lock = preparation.lock(directory)
@@ -273,7 +286,9 @@ def _prepare(directory: Path, options: SlurmOptions, found: Programs) -> Slurm:
     ids = preparation.user_ids(options.users)
     preparation.make_folders(layout)
     preparation.write_files(options, layout, found, ports, ids)
-    return Slurm(options, layout, found, ports, ids, preparation.environment(options, layout, found), lock)
+    environment = preparation.environment(options, layout, found)
+    environment |= clock.variables(environment["LD_PRELOAD"]) if clock else {}
+    return Slurm(options, layout, found, ports, ids, environment, lock)
 
 
 async def _listens(path: Path) -> bool:
