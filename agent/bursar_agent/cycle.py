@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from bursar_agent import anchors, brake, grants, plan, settled, states
+from bursar_agent import anchors, brake, grants, plan, qoslimits, settled, states
 from bursar_agent.anchors import Unwatched
 from bursar_agent.brake import Verdict
 from bursar_agent.grants import Charged, Grants
@@ -86,7 +86,7 @@ class Cycles:
             observation = await self.scheduler.observe(state.settings)
             self._last = observation
             self._observed = (observation.time, self.clocks.monotonic())
-            self._samples.take(observation, state.settings.resources, state.entries)
+            self._samples.take(observation, state.settings.resources, state.entries, self._qoses(state))
             await self.count(state, observation, urgent=urgent)
         except (SchedulerError, DistrustedRead) as error:
             self._counted_at = None
@@ -172,6 +172,16 @@ class Cycles:
             }
         return self._layouts
 
+    def _qoses(self, state: DesiredState) -> Mapping[str, Collection[str]] | None:
+        """In limit mode QOS the QOSes of each account."""
+        if state.settings.limit_mode != "QOS":
+            return None
+        memories = self.journal.memories
+        return {
+            name: {*qoslimits.names_of(state.settings, laid_out).values(), *(memories[name].qoses if name in memories else ())}
+            for name, laid_out in self.layouts(state).items()
+        }
+
     # Plan
 
     def situation(self, state: DesiredState, observation: Observation) -> Situation:
@@ -227,6 +237,7 @@ class Cycles:
                     watermark=watermark,
                     is_new=name not in observation.accounts and len(series) == 1,
                     in_doubt=name in self.journal.in_doubt,
+                    has_qoses=state.settings.limit_mode == "QOS",
                 )
                 after = figures[name].after_watermark.get(resource.name, 0)
                 series.insert(0, anchors.anchor(account, resource, series[0], after))
