@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from bursar_domain.buckets import WHOLE, Amounts, RowKey, SlotKey, SlotVersion
 from bursar_domain.entries import CorrectionRow, Entry, EntryKind
 from bursar_domain.units import HOUR, QUARTER
-from bursar_domain.wire import RebuiltRange, RefusalReason, Refused, SlotReport
+from bursar_domain.wire import BooksMark, RebuiltRange, RefusalReason, Refused, SlotReport
 
 MOST: Final = 2**44  # unit-seconds of one quarter: 19 billion units all through it; sums stay inside 64 bit
 SKEW_SECONDS: Final = 300
@@ -155,6 +155,16 @@ def news_of_rebuild(rebuilt: RebuiltRange | None, standing: Standing) -> Rebuilt
     start, end = rebuilt.start // HOUR * HOUR, -(-rebuilt.end // HOUR) * HOUR
     whole = rebuilt.model_copy(update={"start": start, "end": end})
     return None if whole in standing.rebuilds else whole
+
+
+def outdated(slots: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVersion]) -> int:
+    """How many are older than what is there."""
+    return sum(stored[key] > content.version for key, content in slots.items() if key in stored)
+
+
+def mark(standing: Standing) -> BooksMark:
+    """How far the books are."""
+    return BooksMark(epoch=standing.epoch, watermark=None if standing.watermark is None else standing.watermark[1])
 
 
 def watermark(epoch: int, at: int, stored: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -51,9 +51,11 @@ class _Intake:
     now: int
     standing: Standing
     touched: set[str] = field(default_factory=set)
+    outdated: int = 0
     refused: list[Refused] = field(default_factory=list)
 
     async def take(self, report: UsageReport) -> Receipt:
+        books = slots.mark(self.standing)
         good, self.refused = slots.judge(report.slots, self.standing, self.now, report.largest_factor_thousandths)
         begun = slots.first_rebuild(good, self.standing)
         if begun is not None:
@@ -69,7 +71,15 @@ class _Intake:
         moved = await self._move_watermark(report)
         await changes.record(self.tx, self.cluster, "usage", self.touched | ({None} if moved else set()))
         dropped = max(0, len(report.slots) - accepted - len(waiting) - len(self.refused))
-        return Receipt(clock=self.now, accepted=accepted, dropped=dropped, staged=len(waiting), refused=tuple(self.refused))
+        return Receipt(
+            clock=self.now,
+            accepted=accepted,
+            dropped=dropped,
+            staged=len(waiting),
+            outdated=self.outdated,
+            refused=tuple(self.refused),
+            books=books,
+        )
 
     async def _count(self, rebuilt: RebuiltRange) -> None:
         """From now on the epoch counts."""
@@ -99,6 +109,8 @@ class _Intake:
         self.refused += [Refused(account=key.account, hour=key.hour, reason="TooOld") for key in sorted(whole)]
         stored = await slot_rows.versions(self.tx, self.cluster, found)
         news = slots.news({key: found[key] for key in found if key not in whole}, stored, self.standing)
+        if len(news) < len(found):
+            self.outdated += slots.outdated(found, stored)
         await self._correct(news, stored)
         await slot_rows.replace(self.tx, self.cluster, news, stored)
         self.touched |= {key.account for key in news}

@@ -365,14 +365,28 @@ class Refused(Wire):
     reason: RefusalReason
 
 
+class BooksMark(Wire):
+    """How far the books of a cluster are: the newest epoch that counts (0: none yet) and its watermark."""
+
+    epoch: Count = 0
+    watermark: Seconds | None = None
+
+
 class Receipt(Wire):
-    """Answer to a status or usage report: how much of it is news, is not, waits for its rebuild's last page, was refused."""
+    """Answer to a status or usage report: how much of it is news, is not, waits for its rebuild's last page, was refused.
+
+    ``outdated``: how many of those that are no news are older than what is there. ``books``: how far they were before this
+    report; None where it came before. An agent that was further, or whose slots wait or are outdated though it rebuilds
+    nothing, knows by these that ledger and agent no longer have the same past, and rebuilds.
+    """
 
     clock: Seconds
     accepted: int
     dropped: int = 0
     staged: int = 0
+    outdated: int = 0
     refused: tuple[Refused, ...] = ()
+    books: BooksMark | None = None
 
 
 class EnrolRequest(Wire):

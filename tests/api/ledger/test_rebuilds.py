@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bursar_domain.buckets import Amounts, RowKey
 from bursar_domain.units import HOUR
-from bursar_domain.wire import SlotReport, UsageReport
+from bursar_domain.wire import BooksMark, SlotReport, UsageReport
 from bursar_ledger import Ledger
 from bursar_testing.wires import publish_accounts, slot, usage
 
@@ -139,3 +139,15 @@ async def test_any_order_duplication_and_chunking_gives_the_same_books(
     for page in sent:
         await ledger.put_usage(cluster, page, NOW)
     assert await stored(ledger, cluster) == expected(pages)
+
+
+async def test_a_receipt_says_how_far_the_books_were_and_what_is_older_than_they_are(ledger: Ledger, site: str) -> None:
+    """So that an agent notices when one of the two was put back to an earlier day."""
+    first = await ledger.put_usage(site, usage("1", one(0, (1, 5), 9), watermark=500), NOW)
+    assert (first.books, first.outdated) == (BooksMark(), 0)
+    same = await ledger.put_usage(site, usage("2", one(0, (1, 5), 9)), NOW)
+    assert (same.books, same.dropped, same.outdated) == (BooksMark(epoch=1, watermark=500), 1, 0)
+    older = await ledger.put_usage(site, usage("3", one(0, (1, 4), 3)), NOW)
+    assert (older.dropped, older.outdated) == (1, 1)
+    again = await ledger.put_usage(site, usage("3", one(0, (1, 4), 3)), NOW)
+    assert (again.dropped, again.books) == (1, None)
