@@ -1,6 +1,6 @@
 """Runs a scenario: moment after moment, clusters move, agents count and report, the operator heeds, people do things."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from bursar_domain.closing import REOPEN_SECONDS
@@ -31,7 +31,7 @@ class Cluster(Protocol):
     def record(self, event: RecordOf) -> None:
         """A record changes."""
 
-    def lose_counters(self) -> None:
+    async def lose_counters(self) -> None:
         """The scheduler forgets what it counted."""
 
     async def cycle(self, desired: Mapping[str, AccountEntry] | None) -> None:
@@ -46,51 +46,69 @@ class Cluster(Protocol):
     def old_reports(self) -> list[Report]:
         """What was delivered before."""
 
-    def account_action(self, account: str) -> Action:
+    async def account_action(self, account: str) -> Action:
         """What the account is held to."""
 
     async def headroom(self, account: str, resource: str) -> int | str | None:
         """Unit-seconds that jobs may still use, `closed` or `open`; None where that can't be said."""
 
-    def job_states(self) -> Mapping[str, str]:
+    async def job_states(self) -> Mapping[str, str]:
         """Name -> Pending, Running, Done."""
+
+    def slack(self, account: str, resource: str) -> int:
+        """How far figures may be off, in unit-seconds: where jobs are real they begin and end some seconds late."""
 
     async def close(self) -> None:
         """Let go."""
 
 
 class Engine:
-    """One run of one scenario."""
+    """One run of one scenario, or of several that have nothing in common but the cluster and its agent."""
 
-    def __init__(self, scenario: Scenario, books: Books, clusters: Mapping[str, Cluster]) -> None:
-        self.scenario, self.books, self.clusters = scenario, books, clusters
+    def __init__(self, scenarios: Sequence[Scenario], books: Books, clusters: Mapping[str, Cluster]) -> None:
+        self.scenarios, self.books, self.clusters = scenarios, books, clusters
         self.control = ControlPlane(books)
         self.now = 0
         self._agent_back: dict[str, int] = {}
         self._control_back = 0
 
     async def run(self) -> None:
-        """Let it happen; AssertionError at the first expectation that is not met."""
-        for now in moments(self.scenario):
-            self.now = now
+        """Let it happen; AssertionError with the expectations that were not met."""
+        found = await self.tell()
+        assert not any(found.values()), "\n".join(line for lines in found.values() for line in lines)
+
+    async def tell(self) -> Mapping[str, list[str]]:
+        """Let it happen; by scenario what was not as expected."""
+        found: dict[str, list[str]] = {scenario.name: [] for scenario in self.scenarios}
+        try:
+            for now in moments(self.scenarios):
+                await self._go_on(now)
+                for scenario in self.scenarios:
+                    for expectation in scenario.expect:
+                        if expectation.at == now:
+                            found[scenario.name] += await check(scenario, expectation, self.control, self.clusters)
+        finally:
             for cluster in self.clusters.values():
-                await cluster.advance(now)
-            self._create(now)
-            await self._turn()
-            for cluster in self.clusters.values():
-                await cluster.submit(now)
-            events = [event for event in self.scenario.events if event.at == now]
-            for event in events:
-                await self._happen(event)
-            await self._turn()
-            for expectation in self.scenario.expect:
-                if expectation.at == now:
-                    await check(self.scenario, expectation, self.control, self.clusters)
+                await cluster.close()
+        return found
+
+    async def _go_on(self, now: int) -> None:
+        self.now = now
+        for cluster in self.clusters.values():
+            await cluster.advance(now)
+        self._create(now)
+        await self._turn()
+        for cluster in self.clusters.values():
+            await cluster.submit(now)
+        for event in (event for scenario in self.scenarios for event in scenario.events if event.at == now):
+            await self._happen(event)
+        await self._turn()
 
     def _create(self, now: int) -> None:
-        for name, form in self.scenario.allocations.items():
-            if name not in self.control.holdings and (form.created is None or form.created <= now):
-                self.control.create(self.scenario, name)
+        for scenario in self.scenarios:
+            for name, form in scenario.allocations.items():
+                if name not in self.control.holdings and (form.created is None or form.created <= now):
+                    self.control.create(scenario, name)
 
     @property
     def _control_is_there(self) -> bool:
@@ -125,7 +143,7 @@ class Engine:
             for cluster in self.clusters.values():
                 cluster.record(event.record)
         elif event.lose_counters is not None:
-            self.clusters[event.lose_counters].lose_counters()
+            await self.clusters[event.lose_counters].lose_counters()
         elif event.report_again is not None:
             for report in self.clusters[event.report_again].old_reports():
                 await self.books.put(report)
@@ -136,11 +154,14 @@ class Engine:
             await self.control.book(event)
 
 
-def moments(scenario: Scenario) -> list[int]:
-    """Every second at which something happens, up to the last expectation."""
-    found = {*_told(scenario), *_dated(scenario)}
+def moments(scenarios: Iterable[Scenario]) -> list[int]:
+    """Every second at which something happens, up to each one's last expectation."""
+    return sorted({second for scenario in scenarios for second in _moments(scenario)})
+
+
+def _moments(scenario: Scenario) -> Iterable[int]:
     last = max(expectation.at for expectation in scenario.expect)
-    return sorted(second for second in found if second <= last)
+    return (second for second in (*_told(scenario), *_dated(scenario)) if second <= last)
 
 
 def _told(scenario: Scenario) -> Iterable[int]:

@@ -71,7 +71,7 @@ class PlainCluster:
         """A record changes."""
         self.records.change(event)
 
-    def lose_counters(self) -> None:
+    async def lose_counters(self) -> None:
         """There is no counter here."""
 
     async def cycle(self, desired: Mapping[str, AccountEntry] | None) -> None:
@@ -137,7 +137,7 @@ class PlainCluster:
         """What was delivered before, to come again."""
         return [*self.delivered[:1], *self.delivered[-2:], *self.delivered[:1]]
 
-    def account_action(self, account: str) -> Action:
+    async def account_action(self, account: str) -> Action:
         """What the account is held to."""
         return self.actions.get(account, Action.NONE)
 
@@ -149,9 +149,13 @@ class PlainCluster:
         books = await self._fold(entry)
         return max(0, books.left_at(self.now, resource))
 
-    def job_states(self) -> Mapping[str, str]:
+    async def job_states(self) -> Mapping[str, str]:
         """Nothing schedules here."""
         return {}
+
+    def slack(self, account: str, resource: str) -> int:
+        """Everything happens at its second."""
+        return 0
 
     async def close(self) -> None:
         """Nothing to let go of."""
