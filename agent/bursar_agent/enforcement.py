@@ -8,8 +8,9 @@ from bursar_agent.grants import Charged
 from bursar_agent.memory import AccountMemory
 from bursar_domain import ladder
 from bursar_domain.fold import WindowBooks
-from bursar_domain.ladder import LADDER, Action, Standing
+from bursar_domain.ladder import LADDER, Action
 from bursar_domain.projection import Rate
+from bursar_domain.standings import Account
 from bursar_domain.terms import Terms
 
 Amounts = Mapping[str, int]
@@ -64,15 +65,15 @@ def decide(
     if not any(charged.grants.rules[item.uid] for item in ruled):
         return Restriction(actions=dict.fromkeys((item.uid for item in ruled), Action.NONE))
     books = {item.uid: grants.window_books(charged, item, now) for item in active}
+    account = Account(active, books, now, committed, rates)
     rules, actions = {}, {}
     for item in ruled:
         own = charged.grants.rules[item.uid]
-        standings = _standings(active, books, item, now, committed, rates)
-        keys = ladder.in_force(own, standings, _before(memory, item, now))
+        keys = ladder.in_force(own, account.standings(item), _before(memory, item, now))
         rules[item.uid] = tuple(sorted(keys))
         actions[item.uid] = ladder.strongest(own, keys)
     action = _least(ruled, books, actions)
-    return _restriction(action, actions, rules, active, books, now, soft_land_qos)
+    return _restriction(action, actions, rules, account, soft_land_qos)
 
 
 def _before(memory: AccountMemory, terms: Terms, now: int) -> tuple[str, ...]:
@@ -92,9 +93,7 @@ def _restriction(
     action: Action,
     actions: Mapping[str, Action],
     rules: Mapping[str, tuple[str, ...]],
-    active: Sequence[Terms],
-    books: Mapping[str, Mapping[str, WindowBooks]],
-    now: int,
+    account: Account,
     soft_land_qos: str,
 ) -> Restriction:
     lands = action is Action.SOFT_LAND
@@ -103,46 +102,17 @@ def _restriction(
         action=Action.HOLD if falls_back else action,
         actions=actions,
         rules=rules,
-        caps=_caps(active, books, now) if action is Action.THROTTLE else {},
+        caps=_caps(account) if action is Action.THROTTLE else {},
         qos=soft_land_qos if lands else "",
         falls_back=falls_back,
     )
 
 
-def _standings(
-    active: Sequence[Terms],
-    books: Mapping[str, Mapping[str, WindowBooks]],
-    terms: Terms,
-    now: int,
-    committed: Amounts,
-    rates: Mapping[str, Rate],
-) -> dict[str, Standing]:
-    """What the account will still use falls to its allocations in the order in which they are charged."""
-    found = {}
-    for name, own in books[terms.uid].items():
-        before = sum(_room_left(books[item.uid], name) for item in active[: active.index(terms)])
-        is_last = not any(name in item.resources for item in active[active.index(terms) + 1 :])
-        most = None if is_last else _room_left(books[terms.uid], name)
-        rate = rates.get(name)
-        ahead = None if rate is None else _share(rate.over(grants.seconds_left(terms, now)), before, most)
-        found[name] = Standing.of(own, _share(committed.get(name, 0), before, most), ahead)
-    return found
-
-
-def _room_left(books: Mapping[str, WindowBooks], name: str) -> int:
-    return max(0, books[name].left) if name in books else 0
-
-
-def _share(amount: int, before: int, most: int | None) -> int:
-    rest = max(0, amount - before)
-    return rest if most is None else min(rest, most)
-
-
-def _caps(active: Sequence[Terms], books: Mapping[str, Mapping[str, WindowBooks]], now: int) -> dict[str, int]:
+def _caps(account: Account) -> dict[str, int]:
     """Units that use the rest up evenly until the windows end, at least one."""
     found: dict[str, int] = {}
-    for item in active:
-        seconds = grants.seconds_left(item, now)
+    for item in account.giving:
+        seconds = item.closes(account.now) - account.now
         for name in item.resources:
-            found[name] = found.get(name, 0) + _room_left(books[item.uid], name) // seconds
+            found[name] = found.get(name, 0) + account.room_left(item, name) // seconds
     return {name: max(1, units) for name, units in found.items()}

@@ -202,12 +202,6 @@ def _is_taken(terms: Terms | None, before: Known, now: int) -> bool:
     return any(room.get(name, 0) < amount for name, amount in before.room.items())
 
 
-def seconds_left(terms: Terms, now: int) -> int:
-    """Until the end of the window that runs; in the grace after the last one until that is over. At least 1."""
-    end = terms.windows[terms.index(now)].end
-    return max(1, (end if now < end else terms.open_until) - now)
-
-
 def window_books(charged: Charged, terms: Terms, now: int) -> Mapping[str, WindowBooks]:
     """Books of the window that runs."""
     return charged.books.current(terms.uid, now)

@@ -9,6 +9,7 @@ from bursar_domain import projection
 from bursar_domain.fold import AccountBooks, Correction, WindowBooks, fold
 from bursar_domain.ladder import Standing, used_percent
 from bursar_domain.projection import Rate
+from bursar_domain.standings import Account, coverage
 from bursar_domain.terms import Terms, Window
 from bursar_domain.units import Scales
 from bursar_ledger.accounts import AccountReading, Use
@@ -96,7 +97,8 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
     now, uid, scales = standings.now, terms.uid, standings.scales
     index = terms.index(now)
     window = terms.windows[index]
-    end = terms.until(index)
+    account = Account.of(standings.books, now, standings.committed, standings.rates)
+    runs_out = account.runs_out(terms)
     books = standings.books.current(uid, now)
     known = next((item for item in standings.rates.values() if item is not None), None)
     return {
@@ -109,11 +111,11 @@ def _granted(terms: Terms, standings: Standings) -> Obj:
             "of": len(terms.windows),
         },
         "usedPercent": used_percent({name: Standing.of(item) for name, item in books.items()}),
-        "coveragePercent": coverage(window.start, min(now, window.end), standings.reading.watermark),
+        "coveragePercent": coverage(terms, now, standings.reading.watermark),
         "projection": NO_RATE if known is None else known.in_words(),
         "resources": [
             _figures(name, item, standings.committed.get(name, 0), standings.rates.get(name), scales)
-            | {"runsOut": _runs_out(name, item, standings, window, end), "opens": opens(name, window, now, scales)}
+            | {"runsOut": instant(runs_out[name]) if name in runs_out else None, "opens": opens(name, window, now, scales)}
             for name, item in books.items()
         ],
     }
@@ -134,23 +136,6 @@ def opens(resource: str, window: Window, now: int, scales: Scales) -> Obj | None
         if step.at > now and step.at > window.start and more > 0:
             return {"at": instant(step.at), "hours": scales.hours_left(resource, more)}
     return None
-
-
-def coverage(start: int, now: int, watermark: int | None) -> int:
-    """How much of the time between the window's start and now the usage covers, in whole percent."""
-    if watermark is None:
-        return 0
-    if now <= start:
-        return 100
-    return max(0, min(100, (watermark - start) * 100 // (now - start)))
-
-
-def _runs_out(name: str, books: WindowBooks, standings: Standings, window: Window, end: int) -> str | None:
-    """When what is left is used up; grace after the end counts as time to use it in."""
-    if standings.reading.watermark is None or books.room <= 0 or not window.start <= standings.now < end:
-        return None
-    at = projection.exhaustion(books.left, standings.rates.get(name), standings.now, end)
-    return None if at is None else instant(at)
 
 
 def attributed(reading: AccountReading, start: int | None, end: int | None) -> dict[str, dict[str, int]]:

@@ -52,11 +52,14 @@ def rate(used: int, since: int | None, now: int) -> Rate | None:
     return None if since is None or now <= since else Rate(used, now - since)
 
 
-def exhaustion(left: int, rate: Rate | None, now: int, end: int) -> int | None:
-    """Second at which ``left`` is used up, ``now`` where it is already; None where it lasts to ``end`` or nobody knows."""
+def exhaustion(left: int, rate: Rate | None, now: int, end: int, before: int = 0) -> int | None:
+    """Second at which ``left`` is used up, ``now`` where it is already; None where it lasts to ``end`` or nobody knows.
+
+    ``before``: what is used of others before any of it is.
+    """
     if left <= 0:
         return now
     if rate is None or rate.amount <= 0:
         return None
-    at = now + left * rate.seconds // rate.amount
+    at = now + (before + left) * rate.seconds // rate.amount
     return at if at < end else None

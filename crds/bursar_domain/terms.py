@@ -86,6 +86,11 @@ class Terms:
         """First second after a window; after the last one and its grace."""
         return self.open_until if index == len(self.windows) - 1 else self.windows[index].end
 
+    def closes(self, second: int) -> int:
+        """Until when what is left at a second may be used: the end of its window; after that of the last one its grace."""
+        end = self.windows[self.index(second)].end
+        return end if second < end else max(second + 1, self.open_until)
+
     def index(self, second: int) -> int:
         """Which window holds a second; the first one before the start, the last one after the end."""
         windows = self.windows

@@ -1,7 +1,7 @@
 """What happened to allocations, told as Events of Kubernetes: each once, whatever crashes, and never many at a time.
 
 The ledger remembers what is in force with what of it is still to be told (`happenings.UNTOLD`), then the Event is made under a
-name of its own, then the ledger remembers that it was told. A crash in between tells again, and the name makes it no second one.
+name of its own, then the ledger remembers that it was told. A crash in between tells again, under the same name.
 """
 
 import asyncio

@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from bursar_domain import ladder, projection
+from bursar_domain import ladder
 from bursar_domain.fold import AccountBooks, WindowBooks
 from bursar_domain.ladder import Rule, Standing
 from bursar_domain.projection import Rate
+from bursar_domain.standings import Account, coverage
 from bursar_domain.terms import Terms
 from bursar_domain.units import UNSCALED, Scales
 from bursar_operator.domain import hours
@@ -17,7 +19,7 @@ from bursar_operator.ledgerview import Figures
 Obj = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """One allocation at the cluster's time ``now``; ``committed`` in unit-seconds of the account's running jobs."""
 
@@ -38,29 +40,18 @@ class View:
         """First second of the window that runs."""
         return self.terms.windows[self.terms.index(self.now)].start
 
-    @property
-    def window_end(self) -> int:
-        """First second after it, grace of the last one counted."""
-        return self.terms.until(self.terms.index(self.now))
-
     def standings(self) -> dict[str, Standing]:
         """What thresholds look at."""
-        seconds = self.window_end - self.now
-        return {
-            name: Standing.of(
-                books, self.committed.get(name, 0), rate.over(seconds) if (rate := self.rates.get(name)) is not None else None
-            )
-            for name, books in self.window.items()
-        }
+        return self.account.standings(self.terms)
 
     def exhaustion(self) -> int | None:
         """Second at which the first resource runs out at the present rate."""
-        found = [
-            projection.exhaustion(books.left, self.rates.get(name), self.now, self.window_end)
-            for name, books in self.window.items()
-            if books.room > 0
-        ]
-        return min((at for at in found if at is not None), default=None)
+        return min(self.account.runs_out(self.terms).values(), default=None)
+
+    @cached_property
+    def account(self) -> Account:
+        """The account that it is one of."""
+        return Account.of(self.books, self.now, self.committed, self.rates)
 
 
 def held(allocation: Obj) -> dict[str, int]:
@@ -95,7 +86,7 @@ def figures(view: View, rules: Sequence[Rule], keys: Collection[str], as_of: dat
         window_start=datetime.fromtimestamp(view.window_start, UTC),
         window_end=datetime.fromtimestamp(view.terms.windows[view.terms.index(view.now)].end, UTC),
         used_percent=ladder.used_percent(view.standings()),
-        coverage_percent=_coverage(view, known),
+        coverage_percent=coverage(view.terms, view.now, known),
         projected_exhaustion=None if exhaustion is None else datetime.fromtimestamp(exhaustion, UTC),
         usage_as_of=as_of,
         enforcement=str(ladder.strongest(rules, keys)),
@@ -108,14 +99,6 @@ def figures(view: View, rules: Sequence[Rule], keys: Collection[str], as_of: dat
 def _beside(books: WindowBooks) -> int:
     """What was given or taken beside the grant and what was carried in."""
     return books.adjusted + books.credited - books.debt
-
-
-def _coverage(view: View, known: int | None) -> int:
-    """How much of the time from the window's start to now the usage covers, in percent."""
-    start, now = view.window_start, view.now
-    if now <= start:
-        return 100
-    return max(0, min(100, (min(known, now) - start) * 100 // (now - start))) if known is not None else 0
 
 
 def committed_hours(committed: Mapping[str, int], resources: Collection[str], scales: Scales) -> dict[str, int]:

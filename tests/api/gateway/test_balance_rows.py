@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bursar_api.balance import Standings, attributed, coverage, row
+from bursar_api.balance import Standings, attributed, row
 from bursar_domain.fold import Correction, cuts
 from bursar_domain.terms import Step, Terms, Window, simple
 from bursar_domain.units import HOUR, QUARTER, UNSCALED, Scales
@@ -150,12 +150,13 @@ def test_before_and_after_its_period() -> None:
     assert shown(reading(graced, now=START + 10 * DAY + HOUR))["phase"] == "Running"
 
 
-@pytest.mark.parametrize(
-    ("start", "now", "watermark", "percent"),
-    [(0, 100, 99, 99), (0, 100, 200, 100), (0, 100, None, 0), (50, 50, 10, 100), (50, 60, 10, 0)],
-)
-def test_coverage(start: int, now: int, watermark: int | None, percent: int) -> None:
-    assert coverage(start, now, watermark) == percent
+def test_of_two_the_second_runs_out_after_the_first() -> None:
+    """240 hours of use leave 60 to the first; 10 a day more, the second lasts for 16 days."""
+    first = simple("A", START, START + 90 * DAY, {"cpu": 300 * HOUR})
+    second = simple("B", START, START + 365 * DAY, {"cpu": 100 * HOUR})
+    read = reading(first, second, use={"cpu": [(START, 100 * HOUR), (START + 6 * DAY, 140 * HOUR)]})
+    rows = [shown(read, allocation(uid))["resources"][0]["runsOut"] for uid in ("A", "B")]
+    assert rows == ["2026-01-27T00:00:00Z", "2026-02-06T00:00:00Z"]
 
 
 @st.composite

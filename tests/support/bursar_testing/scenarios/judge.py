@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from bursar_domain import projection
 from bursar_domain.fold import AccountBooks
-from bursar_domain.ladder import LADDER, Action, Rule, Standing, in_force, strongest
-from bursar_domain.terms import Terms
+from bursar_domain.ladder import LADDER, Action, Rule, in_force, strongest
+from bursar_domain.standings import Account
 
 Before = Mapping[str, tuple[int, frozenset[str]]]
 
@@ -45,23 +45,12 @@ def judge(
 ) -> Judgement:
     """Rules in force and actions of every active allocation that is alive."""
     rules, actions = {}, {}
+    account = Account.of(books, now, committed, rates.found)
     for terms in books.active(now):
         if terms.uid in thresholds:
             number = terms.index(now)
             known = before.get(terms.uid, (number, frozenset()))
-            standings = _standings(books, terms, now, committed, rates)
-            keys = in_force(thresholds[terms.uid], standings, known[1] if known[0] == number else ())
+            keys = in_force(thresholds[terms.uid], account.standings(terms), known[1] if known[0] == number else ())
             rules[terms.uid] = number, keys
             actions[terms.uid] = strongest(thresholds[terms.uid], keys)
     return Judgement(rules, actions)
-
-
-def _standings(books: AccountBooks, terms: Terms, now: int, committed: Mapping[str, int], rates: Rates) -> dict[str, Standing]:
-    number = terms.index(now)
-    end = terms.windows[number].end
-    found = {}
-    for name, figures in books.current(terms.uid, now).items():
-        rate = rates.of(name)
-        projected = None if rate is None else rate.over(end - now)
-        found[name] = Standing.of(figures, committed.get(name, 0), projected)
-    return found
