@@ -89,6 +89,10 @@ def opened(grant: Grant, *gates: str) -> Grant:
         ),
         pytest.param(None, replace(GRANT, shares=GATED), None, False, [(0, 60)], id="gated"),
         pytest.param(
+            None, replace(GRANT, shares=(Share(100, gate="x"),)), None, False, [(0, 0)], id="all behind a gate: known, empty"
+        ),
+        pytest.param(None, replace(GRANT, hours={}), DAY, True, [(DAY, 0)], id="deleted before anything was posted"),
+        pytest.param(
             replace(GRANT, shares=GATED),
             opened(replace(GRANT, shares=GATED), "report"),
             DAY + 899,
@@ -139,6 +143,17 @@ def test_gates_and_dates_with_windows_leave_closed_windows_alone() -> None:
     assert windows[0].at(windows[0].start).granted["cpu"] == 450 * HOUR
     assert windows[0].last.granted["cpu"] == 450 * HOUR
     assert sum(window.last.granted["cpu"] for window in windows) == 3600 * HOUR
+
+
+def test_what_is_deleted_before_its_gate_opened_is_over() -> None:
+    """It had no hours at any time; still it is nobody's to be overdrawn, nor does it list a resource, from then on."""
+    gated = replace(GRANT, shares=(Share(100, gate="x"),))
+    entries = planned(gated, [], None, has_use=False)
+    entries += planned(replace(gated, hours={}), entries, DAY, has_use=True)
+    terms = build(Rules("u1", ("cpu",), (Span(0, YEAR),), is_deleted=True), entries)
+    assert (terms.closed_from, terms.is_active(DAY), terms.is_active(DAY + QUARTER)) == (DAY + QUARTER, True, False)
+    never = planned(replace(gated, hours={}), [], DAY, has_use=False)
+    assert not build(Rules("u1", ("cpu",), (Span(0, YEAR),), is_deleted=True), never).is_active(DAY)
 
 
 def test_a_resource_that_is_no_longer_asked_for_is_taken_back() -> None:

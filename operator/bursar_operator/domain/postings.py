@@ -69,7 +69,8 @@ def planned(grant: Grant, booked: Iterable[Entry], now: int | None, *, has_use: 
     if at >= grant.open_until:
         return []
     wanted, known = _wanted(grant, at), _in_force(grants, at)
-    if _changes(wanted) == _changes(known) and not _ends(grant, grants):
+    # The first one is booked whatever it comes to: until then nobody's fold knows of the allocation, nor that it is gone.
+    if grants and _changes(wanted) == _changes(known) and not _ends(grant, grants):
         return []
     reason = _reason(grant, grants, wanted[0][1], known)
     return [
@@ -129,10 +130,10 @@ def _changes(postings: Iterable[Posting]) -> list[tuple[int, dict[str, int]]]:
 
 def _reason(grant: Grant, booked: Sequence[Entry], totals: Totals, known: Sequence[Posting]) -> str:
     before = known[0][1]
-    if not booked:
-        return "granted"
     if not any(grant.hours.values()):
         return TAKEN_BACK
+    if not booked:
+        return "granted"
     if totals == before:
         return "the dates of the tranches were changed"
     falls = any(totals.get(name, 0) < amount for name, amount in before.items())
