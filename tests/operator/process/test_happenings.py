@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from bursar_crds.reasons import Reason
 from bursar_domain.entries import Entry, EntryKind
@@ -68,23 +67,23 @@ async def test_a_refund_that_lifts_a_hold_is_seen_and_each_change_told_once(stac
 
 async def test_hysteresis_outlives_the_operator(stack: Stack, eventually: Eventually) -> None:
     thresholds = [{"percent": 80, "basis": "Used", "action": "Notify", "clearBelowPercent": 70}]
-    found = await made(stack, eventually, "steady", 100, thresholds=thresholds)
+    found = await made(stack, eventually, "lasting", 100, thresholds=thresholds)
     uid = found["metadata"]["uid"]
-    await use(stack, "steady", JANUARY + DAY, 85, seq=1, watermark=JANUARY + 2 * DAY)
-    await eventually(partial(status_says, stack, "steady", partial(has_action, "Notify")))
+    await use(stack, "lasting", JANUARY + DAY, 85, seq=1, watermark=JANUARY + 2 * DAY)
+    await eventually(partial(status_says, stack, "lasting", partial(has_action, "Notify")))
 
     async def remembered() -> bool:
         return (await stack.ledger.rules()).get(uid) == (JANUARY, frozenset({"Notify@Used80"}))
 
     await eventually(remembered)
     await stack.operator.kill()
-    await use(stack, "steady", JANUARY + DAY, 75, seq=2, watermark=JANUARY + 2 * DAY)
+    await use(stack, "lasting", JANUARY + DAY, 75, seq=2, watermark=JANUARY + 2 * DAY)
     await stack.restart()
-    used = await eventually(partial(status_says, stack, "steady", lambda s: s["used"][0]["hours"] == 75))
+    used = await eventually(partial(status_says, stack, "lasting", lambda s: s["used"][0]["hours"] == 75))
     assert used["enforcement"] == "Notify"
-    await use(stack, "steady", JANUARY + DAY, 69, seq=3, watermark=JANUARY + 2 * DAY)
-    await eventually(partial(status_says, stack, "steady", partial(has_action, "None")))
-    await eventually(partial(reasons, stack, "steady", [Reason.THRESHOLD_CROSSED, Reason.THRESHOLD_CLEARED]))
+    await use(stack, "lasting", JANUARY + DAY, 69, seq=3, watermark=JANUARY + 2 * DAY)
+    await eventually(partial(status_says, stack, "lasting", partial(has_action, "None")))
+    await eventually(partial(reasons, stack, "lasting", [Reason.THRESHOLD_CROSSED, Reason.THRESHOLD_CLEARED]))
 
 
 async def test_what_a_crash_left_untold_is_told_by_the_next_operator(stack: Stack, eventually: Eventually) -> None:
@@ -111,20 +110,23 @@ async def test_an_event_that_is_there_already_counts_as_told(stack: Stack, event
     uid = allocation["metadata"]["uid"]
     happening = happenings.of_change(scene(allocation), JANUARY, ("Hold@Used100", "up"))
     await stack.kube.create(EVENTS, happenings.event(happening, NOW))
-    for _ in range(2):
+    for number in range(2):
         crossings = Crossings(stack.kube, stack.ledger, Metrics(), lambda: NOW)
-        crossings.hear(scene(allocation), State(JANUARY, frozenset({"Hold@Used100"})), recurs=False)
-        await told(crossings, stack, eventually, uid)
-    assert [item[0] for item in await events(stack, "twice")] == [Reason.THRESHOLD_CROSSED]
-    assert (await stack.ledger.rules())[uid] == (JANUARY, frozenset({"Hold@Used100"}))
+        last = f"Block@Used{200 + number}"
+        crossings.hear(scene(allocation), State(JANUARY, frozenset({"Hold@Used100", last})), recurs=False)
+        await told(crossings, stack, eventually, uid, last)
+    notes = [note for _, _, note in await events(stack, "twice")]
+    assert len([note for note in notes if "Hold from 100 %" in note]) == 1
+    assert await stack.ledger.has_fired(uid, JANUARY, "Hold@Used100", "up")
 
 
-async def told(crossings: Crossings, stack: Stack, eventually: Eventually, uid: str) -> None:
+async def told(crossings: Crossings, stack: Stack, eventually: Eventually, uid: str, last: str) -> None:
+    """Until everything up to the last change is told and remembered."""
     telling = asyncio.create_task(crossings.run())
 
-    async def settled() -> Any:
-        fired = await stack.ledger.has_fired(uid, JANUARY, "Hold@Used100", "up")
-        return fired and (await stack.ledger.rules())[uid][1] == {"Hold@Used100"}
+    async def settled() -> bool:
+        kept = (await stack.ledger.rules()).get(uid, (0, frozenset[str]()))[1]
+        return kept == {"Hold@Used100", last}
 
     await eventually(settled)
     telling.cancel()
