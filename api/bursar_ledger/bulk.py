@@ -6,9 +6,10 @@ Statement objects that are compiled for each page would cost more than the rows.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import aiosqlite
 import orjson
 import psycopg
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey
@@ -22,22 +23,23 @@ _SELECT: Final = {
     " (SELECT {columns} FROM {table} WHERE cluster = :cluster AND account = k ->> 0 AND hour = CAST(k ->> 1 AS bigint)"
     " OFFSET 0) AS t",
 }
+_NAMES: Final = {"sqlite": "json_each(:names)", "postgresql": "json_array_elements_text(CAST(:names AS json))"}
 _DELETE: Final = (
     "DELETE FROM {table} WHERE cluster = %s AND account = %s AND hour BETWEEN %s AND %s AND hour = ANY(CAST(%s AS bigint[]))"
 )
 
 
-async def insert(tx: AsyncConnection, model: type[Base], rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert rows that are not there; values in the order of the model's columns."""
-    if not rows:
-        return
+async def insert(tx: AsyncConnection, model: type[Base], rows: Iterable[tuple[object, ...]]) -> None:
+    """Insert rows that are not there; values in the order of the model's columns. They are asked for one by one."""
     target = table(model)
     names = ", ".join(f'"{column.name}"' for column in target.columns)
-    if tx.dialect.name == "postgresql":
-        await _copy(tx, f"COPY {target.name} ({names}) FROM STDIN", rows)
+    driver = (await tx.get_raw_connection()).driver_connection
+    if isinstance(driver, psycopg.AsyncConnection):
+        await _copy(driver, f"COPY {target.name} ({names}) FROM STDIN", rows)
         return
+    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101 - this package opens no third driver
     marks = ", ".join("?" * len(target.columns))
-    await tx.exec_driver_sql(f"INSERT INTO {target.name} ({names}) VALUES ({marks})", list(rows))  # noqa: S608 - our own names
+    await driver.executemany(f"INSERT INTO {target.name} ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
 
 
 async def select(
@@ -63,13 +65,21 @@ async def delete(tx: AsyncConnection, model: type[Base], cluster: str, keys: Ite
     await tx.execute(text(found), {"cluster": cluster, "keys": _json(keys)})
 
 
+def over_names(statement: str) -> dict[str, TextClause]:
+    """The statement by dialect, with ``{names}`` as rows of one column, ``value``: handed over as ``:names`` (`json_of`)."""
+    return {dialect: text(statement.format(names=names)) for dialect, names in _NAMES.items()}
+
+
+def json_of(names: Iterable[str]) -> str:
+    """Names for one parameter."""
+    return orjson.dumps(list(names)).decode()
+
+
 def _json(keys: Iterable[SlotKey]) -> str:
     return orjson.dumps([tuple(key) for key in keys]).decode()
 
 
-async def _copy(tx: AsyncConnection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-    driver = (await tx.get_raw_connection()).driver_connection
-    assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101 - the only driver this package opens
+async def _copy(driver: psycopg.AsyncConnection[Any], statement: str, rows: Iterable[tuple[object, ...]]) -> None:
     async with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for row in rows:
             await copy.write_row(row)

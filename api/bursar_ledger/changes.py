@@ -10,12 +10,18 @@ from typing import Final, Literal, get_args
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bursar_ledger.database import Database, upsert
+from bursar_ledger import bulk
+from bursar_ledger.database import Database
 from bursar_ledger.tables import Change as Row
 
 Kind = Literal["enrolment", "hello", "status", "usage", "entry"]
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _KIND: Final[Mapping[str, Kind]] = {kind: kind for kind in _KINDS}
+_RECORD: Final = bulk.over_names(
+    "INSERT INTO changes (cluster, account, kind, number) SELECT CAST(:cluster AS text), n.value, CAST(:kind AS text),"
+    " (SELECT COALESCE(MAX(number), 0) + 1 FROM changes) FROM {names} AS n WHERE true"
+    " ON CONFLICT (cluster, account, kind) DO UPDATE SET number = excluded.number"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,7 @@ async def record(tx: AsyncConnection, cluster: str, kind: Kind, accounts: Iterab
     """Put the accounts (None: the cluster) at the end of the feed; they are seen when the transaction commits."""
     names = sorted({account or "" for account in accounts})
     if names:
-        number = await _newest(tx) + 1
-        await upsert(tx, Row, [{"cluster": cluster, "account": name, "kind": kind, "number": number} for name in names])
+        await tx.execute(_RECORD[tx.dialect.name], {"cluster": cluster, "kind": kind, "names": bulk.json_of(names)})
 
 
 async def _newest(tx: AsyncConnection) -> int:

@@ -5,6 +5,7 @@ it holds the receipt. Only heartbeats could do with less, and those are batched.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
@@ -25,7 +26,11 @@ T = TypeVar("T")
 Row = Mapping[str, object]
 Insert = sqlite.Insert | postgresql.Insert
 # InternalError: a server that only reads while another one takes over.
-_AWAY: Final = (OperationalError, InterfaceError, InternalError, NoConnection, psycopg.OperationalError, psycopg.InterfaceError)
+_AWAY: Final = (
+    *(OperationalError, InterfaceError, InternalError, NoConnection),
+    *(psycopg.OperationalError, psycopg.InterfaceError),
+    *(sqlite3.OperationalError, sqlite3.InterfaceError, sqlite3.InternalError),
+)
 
 
 class Database:
@@ -71,12 +76,12 @@ class Database:
             raise Unavailable(
                 f"the ledger's database {self._place} does not answer ({_first_line(error)}); try again"
             ) from error
-        except (DataError, psycopg.DataError) as error:
+        except (DataError, psycopg.DataError, sqlite3.DataError) as error:
             raise BadReport(f"the ledger's database can't hold this ({_first_line(error)}); nothing was stored") from error
-        except DatabaseError as error:
-            if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            if isinstance(_cause(error), psycopg.errors.InsufficientPrivilege):
                 raise LedgerError(f"the account in the ledger's URL may not do this: {_first_line(error)}; grant it") from error
-            if type(error) is not DatabaseError:
+            if type(error) not in (DatabaseError, sqlite3.DatabaseError):
                 raise
             raise LedgerError(
                 f"{self._place} is no ledger ({_first_line(error)}); put a backup back, or another URL"
@@ -87,8 +92,12 @@ class Database:
         return self._writer.url.set(drivername=self._writer.dialect.name).render_as_string()
 
 
+def _cause(error: Exception) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
 def _first_line(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    cause = _cause(error)
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 

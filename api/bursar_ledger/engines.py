@@ -151,6 +151,8 @@ def _prepare(raw: _Raw, _: object) -> None:
         "foreign_keys=ON",
         "temp_store=MEMORY",
         "cache_size=-16384",
+        # A page of usage touches several hundred pages of the trees; the next one touches the same again.
+        "wal_autocheckpoint=4000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

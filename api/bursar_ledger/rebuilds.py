@@ -53,7 +53,7 @@ async def staged(tx: AsyncConnection, cluster: str, epoch: int) -> AsyncIterator
             return
         account, hour = rows[-1].account, rows[-1].hour
         yield {
-            SlotKey(row.account, row.hour): Content(
+            SlotKey(row.account, row.hour): Content.of(
                 SlotVersion(epoch, row.seq), [tuple(item) for item in orjson.loads(row.rows)]
             )
             for row in rows

@@ -84,5 +84,5 @@ async def _roll_days(tx: AsyncConnection, cluster: str, days: Mapping[SlotKey, S
         found[hours[key]] += rows
     for model in (Bucket, Hour, Slot):
         await bulk.delete(tx, model, cluster, hours)
-    content = {day: Content(days[day], folded(rows)) for day, rows in found.items()}
+    content = {day: Content.of(days[day], folded(rows)) for day, rows in found.items()}
     await slot_rows.replace(tx, cluster, content, stored=(), rolled=1)

@@ -19,11 +19,24 @@ FlatRow = tuple[str, str, int, int, int, int, int, int, int, int]
 """user, resource, four quarters allocated, four refunded: as the table has them."""
 
 
+HourRow = tuple[str, int, int, int, int, int]
+"""resource, charged in all, and in each of the four quarters."""
+
+
 class Content(NamedTuple):
-    """What a slot holds from now on; ``rows`` without those that are all zero."""
+    """What a slot holds from now on: ``rows`` without those that are all zero, and summed over their users (`charged`)."""
 
     version: SlotVersion
     rows: Collection[FlatRow]
+    hours: Collection[HourRow]
+
+    @classmethod
+    def of(cls, version: SlotVersion, rows: Collection[FlatRow]) -> "Content":
+        """Rows that were summed nowhere yet."""
+        return cls(version, rows, charged(rows))
+
+
+Judged = tuple[SlotKey, Content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +66,9 @@ class Standing:
         epochs = [rebuild.epoch for rebuild in self.rebuilds]
         return not epochs or epoch in epochs or epoch < min(epochs)
 
-    def void(self, epoch: int, hour: int) -> bool:
-        """Whether a later rebuild has taken the place of this slot."""
-        return any(item.epoch > epoch and item.start <= hour < item.end for item in self.rebuilds)
+    def later(self, epoch: int) -> list[RebuiltRange]:
+        """The rebuilds that have taken the place of the epoch's slots, each in its range."""
+        return [item for item in self.rebuilds if item.epoch > epoch]
 
     def closed(self, hour: int) -> bool:
         """Whether the slot is closed: a change of it is a Correction."""
@@ -67,19 +80,17 @@ class Standing:
         return (self.closed_to or 0) // QUARTER * QUARTER
 
 
-def judge(
-    slots: Iterable[SlotReport], standing: Standing, now: int, factor: int = WHOLE
-) -> tuple[list[tuple[SlotKey, Content]], list[Refused]]:
+def judge(slots: Iterable[SlotReport], standing: Standing, now: int, factor: int = WHOLE) -> tuple[list[Judged], list[Refused]]:
     """Those that can be true, and those that can't, each with its reason; ``factor``: thousandths, the largest one there is."""
     bounds = {name: units * QUARTER * max(factor, WHOLE) // WHOLE for name, units in (standing.capacity or {}).items()}
-    good: list[tuple[SlotKey, Content]] = []
+    good: list[Judged] = []
     refused: list[Refused] = []
     for slot in slots:
-        found = _misplaced(slot, standing, now) or _rows(slot, bounds)
+        found = _misplaced(slot, standing, now) or _content(slot, bounds)
         if isinstance(found, str):
             refused.append(Refused(account=slot.account, hour=slot.hour, reason=found))
         else:
-            good.append((SlotKey(slot.account, slot.hour), Content(SlotVersion(slot.epoch, slot.seq), found)))
+            good.append((SlotKey(slot.account, slot.hour), found))
     return good, refused
 
 
@@ -91,32 +102,37 @@ def _misplaced(slot: SlotReport, standing: Standing, now: int) -> RefusalReason 
     return None if slot.account in standing.accounts else "UnknownAccount"
 
 
-def _rows(slot: SlotReport, bounds: Mapping[str, int]) -> list[FlatRow] | RefusalReason:
-    """The slot's rows as they are stored, or why they can't be true. Written out, for it sees every bucket there is."""
+def _content(slot: SlotReport, bounds: Mapping[str, int]) -> Content | RefusalReason:
+    """The slot as it is stored, or why it can't be true. Written out, for it sees every bucket there is."""
     rows: list[FlatRow] = []
     keys: set[tuple[str, str]] = set()
     sums: dict[str, list[int]] = {}
+    has_refunds = False
     for row in slot.rows:
         (a, b, c, d), (e, f, g, h) = row.allocated, row.refunded
         if not (0 <= e <= a <= MOST and 0 <= f <= b <= MOST and 0 <= g <= c <= MOST and 0 <= h <= d <= MOST):
             return _beyond(row.allocated, row.refunded)
         user, resource = row.user, row.resource
         keys.add((user, resource))
-        if (total := sums.get(resource)) is None:
-            sums[resource] = [a, b, c, d]
-        else:
-            total[0] += a
-            total[1] += b
-            total[2] += c
-            total[3] += d
         if a or b or c or d:
             rows.append((user, resource, a, b, c, d, e, f, g, h))
+            has_refunds = has_refunds or bool(e or f or g or h)
+            if (total := sums.get(resource)) is None:
+                sums[resource] = [a, b, c, d]
+            else:
+                total[0] += a
+                total[1] += b
+                total[2] += c
+                total[3] += d
     if len(keys) != len(slot.rows):
         return "DuplicateRow"
     for resource, total in sums.items():
         if max(total) > bounds.get(resource, MOST * QUARTER):
             return "Absurd"
-    return rows
+    version = SlotVersion(slot.epoch, slot.seq)
+    if has_refunds:
+        return Content.of(version, rows)
+    return Content(version, rows, [(name, w + x + y + z, w, x, y, z) for name, (w, x, y, z) in sums.items()])
 
 
 def _beyond(allocated: Iterable[int], refunded: Iterable[int]) -> RefusalReason:
@@ -124,7 +140,7 @@ def _beyond(allocated: Iterable[int], refunded: Iterable[int]) -> RefusalReason:
     return "Negative" if below else "Overflow"
 
 
-def newest(slots: Iterable[tuple[SlotKey, Content]]) -> dict[SlotKey, Content]:
+def newest(slots: Iterable[Judged]) -> dict[SlotKey, Content]:
     """The greatest version of each slot."""
     found: dict[SlotKey, Content] = {}
     for key, content in slots:
@@ -135,14 +151,25 @@ def newest(slots: Iterable[tuple[SlotKey, Content]]) -> dict[SlotKey, Content]:
 
 def news(slots: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVersion], standing: Standing) -> dict[SlotKey, Content]:
     """Those that are greater than what is stored, and in whose place no later rebuild stands."""
+    later = {epoch: standing.later(epoch) for epoch in {content.version.epoch for content in slots.values()}}
     return {
         key: content
         for key, content in slots.items()
-        if (key not in stored or stored[key] < content.version) and not standing.void(content.version.epoch, key.hour)
+        if (key not in stored or stored[key] < content.version)
+        and not any(item.start <= key.hour < item.end for item in later[content.version.epoch])
     }
 
 
-def first_rebuild(good: Iterable[tuple[SlotKey, Content]], standing: Standing) -> RebuiltRange | None:
+def parted(good: list[Judged], standing: Standing) -> tuple[list[Judged], list[Judged]]:
+    """Slots that count now, and those of a rebuild whose last page is not in."""
+    late = {epoch for epoch in {content.version.epoch for _, content in good} if not standing.counts(epoch)}
+    if not late:
+        return good, []
+    waiting = [item for item in good if item[1].version.epoch in late]
+    return [item for item in good if item[1].version.epoch not in late], waiting
+
+
+def first_rebuild(good: Iterable[Judged], standing: Standing) -> RebuiltRange | None:
     """The first epoch ever seen counts as it is: there is nothing that it could double."""
     epochs = [content.version.epoch for _, content in good]
     return None if standing.rebuilds or not epochs else FIRST_REBUILD.model_copy(update={"epoch": max(epochs)})
@@ -219,10 +246,6 @@ def _amounts(rows: Iterable[FlatRow]) -> dict[RowKey, Amounts]:
 
 def _minus(left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     return left[0] - right[0], left[1] - right[1], left[2] - right[2], left[3] - right[3]
-
-
-HourRow = tuple[str, int, int, int, int, int]
-"""resource, charged in all, and in each of the four quarters."""
 
 
 def charged(rows: Iterable[FlatRow]) -> list[HourRow]:

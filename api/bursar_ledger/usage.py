@@ -63,9 +63,9 @@ class _Intake:
         rebuilt = slots.news_of_rebuild(report.rebuilt, self.standing)
         if rebuilt is not None:
             await self._rebuild(rebuilt)
-        waiting = [item for item in good if not self.standing.counts(item[1].version.epoch)]
+        counting, waiting = slots.parted(good, self.standing)
         await rebuilds.stage(self.tx, self.cluster, waiting, self.now)
-        accepted = await self._apply(slots.newest(item for item in good if self.standing.counts(item[1].version.epoch)))
+        accepted = await self._apply(slots.newest(counting))
         if rebuilt is not None:
             await self._void(rebuilt)
         moved = await self._move_watermark(report)
@@ -97,7 +97,7 @@ class _Intake:
 
     async def _void(self, rebuilt: RebuiltRange) -> None:
         """What the rebuild did not find is empty."""
-        empty = Content(SlotVersion(rebuilt.epoch, slots.VOID_SEQ), ())
+        empty = Content.of(SlotVersion(rebuilt.epoch, slots.VOID_SEQ), ())
         for some in chunks(await slot_rows.below(self.tx, self.cluster, rebuilt), rebuilds.PAGE):
             await self._apply(dict.fromkeys(some, empty))
 

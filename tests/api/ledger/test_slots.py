@@ -37,12 +37,12 @@ class Shelf:
         if rebuilt is not None:
             self.count(rebuilt)
             self.apply(self.aside.pop(rebuilt.epoch, []))
-        self.apply(item for item in good if self.standing.counts(item[1].version.epoch))
-        for item in good:
-            if not self.standing.counts(item[1].version.epoch):
-                self.aside.setdefault(item[1].version.epoch, []).append(item)
+        counting, waiting = slots.parted(good, self.standing)
+        self.apply(counting)
+        for item in waiting:
+            self.aside.setdefault(item[1].version.epoch, []).append(item)
         for key, content in list(self.content.items()):
-            if self.standing.void(content.version.epoch, key.hour):
+            if any(item.start <= key.hour < item.end for item in self.standing.later(content.version.epoch)):
                 del self.content[key]
 
     def count(self, rebuilt: RebuiltRange) -> None:

@@ -76,7 +76,7 @@ async def test_slots_are_found_by_the_whole_key(ledger: Ledger, site: str, backe
     plans: list[str] = []
 
     def explain(connection: DBAPIConnection, _: object, statement: str, parameters: object, *__: object) -> None:
-        if "json_each(?)" in statement:
+        if "json_each(?)" in statement and " usage_" in statement:
             cursor = connection.connection.cursor()
             cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.append(str(cursor.fetchall()))
