@@ -13,16 +13,8 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from bursar_agent.tokens import CallSigner
-from bursar_domain.wire import (
-    Delta,
-    EnrolReply,
-    EnrolRequest,
-    Hello,
-    HelloReply,
-    Receipt,
-    StatusReport,
-    UsageReport,
-)
+from bursar_domain.enrolment import EnrolReply, EnrolRequest
+from bursar_domain.wire import Delta, Hello, HelloReply, Receipt, StatusReport, UsageReport
 
 CLOCK_HEADER: Final = "Bursar-Clock"
 MAX_SKEW_SECONDS: Final = 60

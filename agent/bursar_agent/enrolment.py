@@ -5,9 +5,8 @@ from pathlib import Path
 
 from bursar_agent import identity
 from bursar_agent.client import Backoff, Gateway, GatewayAway
-from bursar_domain.enrolment import EnrolmentToken
+from bursar_domain.enrolment import EnrolmentToken, EnrolReply, EnrolRequest
 from bursar_domain.keys import enrolment_mac
-from bursar_domain.wire import EnrolReply, EnrolRequest
 
 
 class EnrolmentRefused(Exception):

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bursar_domain.wire import EnrolRequest
+from bursar_domain.enrolment import EnrolRequest
 from bursar_ledger import changes
 from bursar_ledger.database import Database, add
 from bursar_ledger.errors import LedgerError, TooManyPending

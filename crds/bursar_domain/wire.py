@@ -387,20 +387,3 @@ class Receipt(Wire):
     outdated: int = 0
     refused: tuple[Refused, ...] = ()
     books: BooksMark | None = None
-
-
-class EnrolRequest(Wire):
-    """Public key (base64url, raw Ed25519) and HMAC-SHA256(token secret, cluster + newline + public key) in hex."""
-
-    cluster: Name
-    public_key: str
-    mac: str
-
-
-class EnrolReply(Wire):
-    """State of an enrolment: the operator decides, the gateway only carries."""
-
-    request: str
-    state: Literal["Pending", "Accepted", "Refused"]
-    message: str = ""
-    clock: Seconds

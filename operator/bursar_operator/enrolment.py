@@ -13,8 +13,7 @@ import structlog
 from bursar_crds import names
 from bursar_crds.instants import format_instant, parse_instant
 from bursar_domain import keys
-from bursar_domain.enrolment import SECRET_PREFIX
-from bursar_domain.wire import EnrolRequest
+from bursar_domain.enrolment import SECRET_PREFIX, EnrolRequest
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import Conflict, NotFound
 from bursar_kube.resources import CLUSTERS, SECRETS

@@ -9,6 +9,7 @@ import pytest
 
 from bursar_crds.conditions import find_condition
 from bursar_domain import keys
+from bursar_domain.enrolment import EnrolRequest
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import fold
 from bursar_domain.keys import Signer
@@ -17,7 +18,7 @@ from bursar_domain.projection import Rate
 from bursar_domain.terms import Rules, build
 from bursar_domain.units import HOUR
 from bursar_domain.windows import cut
-from bursar_domain.wire import Brake, EnrolRequest
+from bursar_domain.wire import Brake
 from bursar_operator.domain import balances, clusters, entries, memberships, periods, projects
 from bursar_operator.domain.clusters import AccountsView, AgentView, Patience
 from bursar_operator.domain.memberships import AccountView, Snapshot

@@ -17,7 +17,8 @@ from bursar_api.agents.exchange import Clock, answer, packed, route_class
 from bursar_api.agents.problems import Refused
 from bursar_api.agents.rate import Bucket
 from bursar_api.agents.waiting import Generations, Heartbeats
-from bursar_domain.wire import Delta, EnrolReply, EnrolRequest, Hello, HelloReply, Receipt, StatusReport, UsageReport
+from bursar_domain.enrolment import EnrolReply, EnrolRequest
+from bursar_domain.wire import Delta, Hello, HelloReply, Receipt, StatusReport, UsageReport
 from bursar_ledger import Document, Ledger, Version
 
 PREFIX: Final = "/agent/v1"

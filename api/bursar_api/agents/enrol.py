@@ -6,8 +6,8 @@ from typing import Final
 
 from bursar_api.agents.problems import Refused
 from bursar_crds.names import CLUSTER
+from bursar_domain.enrolment import EnrolReply, EnrolRequest
 from bursar_domain.keys import b64decode
-from bursar_domain.wire import EnrolReply, EnrolRequest
 from bursar_ledger import Enrolment
 
 MAX_BODY_BYTES: Final = 4096

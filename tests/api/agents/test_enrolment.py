@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
+from bursar_domain.enrolment import EnrolReply, EnrolRequest
 from bursar_domain.keys import Signer, enrolment_mac
-from bursar_domain.wire import EnrolReply, EnrolRequest
 from bursar_testing.agentgateway import Gateway
 
 

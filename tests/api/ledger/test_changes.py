@@ -3,8 +3,9 @@
 import pytest
 
 from bursar_domain.buckets import Amounts, RowKey
+from bursar_domain.enrolment import EnrolRequest
 from bursar_domain.keys import Signer
-from bursar_domain.wire import AccountState, EnrolRequest
+from bursar_domain.wire import AccountState
 from bursar_ledger import Change, Ledger
 from bursar_testing.wires import allocation, entry, hello, publish_accounts, settings, slot, status, usage
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bursar_domain.wire import EnrolRequest
+from bursar_domain.enrolment import EnrolRequest
 from bursar_ledger import Ledger, LedgerError, TooManyPending
 
 

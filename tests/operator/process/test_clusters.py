@@ -12,8 +12,9 @@ import pytest
 
 from bursar_crds.conditions import find_condition
 from bursar_domain import keys
+from bursar_domain.enrolment import EnrolRequest
 from bursar_domain.keys import Signer
-from bursar_domain.wire import AccountState, Delta, EnrolRequest, Hello, Miss, SlotReport, StatusReport, UsageReport, UsageRow
+from bursar_domain.wire import AccountState, Delta, Hello, Miss, SlotReport, StatusReport, UsageReport, UsageRow
 from bursar_kube.client import Obj
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, CLUSTERS, CONFIGMAPS, MEMBERSHIPS, NAMESPACES, PROJECTS, SECRETS

@@ -8,7 +8,8 @@ from pydantic.json_schema import models_json_schema
 
 from bursar_api.app import create_app
 from bursar_api.state import Gateway
-from bursar_domain.wire import EnrolRequest, Hello, StatusReport, UsageReport
+from bursar_domain.enrolment import EnrolRequest
+from bursar_domain.wire import Hello, StatusReport, UsageReport
 from bursar_testing.reference.markdown import code, page, sentence, table
 from bursar_testing.reference.schemas import Schema, bounds_of, name_of, references, type_of
 
