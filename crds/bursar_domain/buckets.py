@@ -5,7 +5,7 @@ may come twice, late and in any order. Amounts are unit-seconds.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,11 @@ WHOLE = 1000  # thousandths of a usage factor of 1
 REFUNDED_STATES = frozenset({"NODE_FAIL", "BOOT_FAIL"})
 Quarters = tuple[int, int, int, int]
 NOTHING: Quarters = (0, 0, 0, 0)
+_WIDTH = 96  # bits of a quarter where four are packed: unit-seconds of more than any machine, however often they are added
+_MASK = (1 << _WIDTH) - 1
+_PLACES = tuple(1 << _WIDTH * quarter for quarter in range(QUARTERS))
+_FROM = tuple(sum(_PLACES[quarter:]) for quarter in range(QUARTERS + 1))
+"""A second in every quarter from this one on."""
 
 
 class SlotKey(NamedTuple):
@@ -113,21 +118,17 @@ def slots_of(jobs: Iterable[JobUse]) -> dict[SlotKey, dict[RowKey, Amounts]]:
     return _slots(used, refunds)
 
 
-class _Hours(dict[int, list[int]]):
-    """Number of the hour -> its four quarters. No default factory: this is where most of the time goes."""
-
-    def __missing__(self, hour: int) -> list[int]:
-        found = self[hour] = [0] * QUARTERS
-        return found
-
-
 class _Use:
-    """What one user of one account used, by resource. ``_steps``: where the units held through whole hours change."""
+    """What one user of one account used, by resource and number of the hour, its four quarters packed into one integer.
+
+    Integers are all that a bucket costs before it is whole: lists would take longer to make and to look through for garbage
+    than everything else. ``_steps``: where the units held through whole hours change.
+    """
 
     __slots__ = ("_hours", "_steps")
 
     def __init__(self) -> None:
-        self._hours: defaultdict[str, _Hours] = defaultdict(_Hours)
+        self._hours: defaultdict[str, dict[int, int]] = defaultdict(dict)
         self._steps: defaultdict[str, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
 
     def add(self, job: JobUse) -> None:
@@ -141,32 +142,27 @@ class _Use:
                 return
             rates = whole
         first, last = start // QUARTER, (end - 1) // QUARTER
-        if first == last:
-            hour, quarter = divmod(first, QUARTERS)
-            for resource, units in rates.items():
-                self._hours[resource][hour][quarter] += units * (end - start)
-        else:
-            self._add_long(rates, first, last, (first + 1) * QUARTER - start, end - last * QUARTER)
-
-    def _add_long(self, rates: Mapping[str, int], first: int, last: int, head: int, tail: int) -> None:
-        """Seconds of the first and the last quarter, and every quarter between in full; whole hours between only as steps."""
         (hour, quarter), (last_hour, last_quarter) = divmod(first, QUARTERS), divmod(last, QUARTERS)
-        for resource, units in rates.items():
-            hours = self._hours[resource]
-            cell, full = hours[hour], units * QUARTER
-            cell[quarter] += units * head
-            begin = quarter + 1
-            if hour != last_hour:
-                for index in range(begin, QUARTERS):
-                    cell[index] += full
-                cell, begin = hours[last_hour], 0
-            for index in range(begin, last_quarter):
-                cell[index] += full
-            cell[last_quarter] += units * tail
-            if last_hour - hour > 1:
+        if first == last:
+            self._add_seconds(rates, hour, (end - start) * _PLACES[quarter])
+            return
+        head, tail = ((first + 1) * QUARTER - start) * _PLACES[quarter], (end - last * QUARTER) * _PLACES[last_quarter]
+        if hour == last_hour:
+            self._add_seconds(rates, hour, head + QUARTER * (_FROM[quarter + 1] - _FROM[last_quarter]) + tail)
+            return
+        self._add_seconds(rates, hour, head + QUARTER * _FROM[quarter + 1])
+        self._add_seconds(rates, last_hour, QUARTER * (_FROM[0] - _FROM[last_quarter]) + tail)
+        if last_hour - hour > 1:
+            for resource, units in rates.items():
                 steps = self._steps[resource]
                 steps[hour + 1] += units
                 steps[last_hour] -= units
+
+    def _add_seconds(self, rates: Mapping[str, int], hour: int, seconds: int) -> None:
+        """The same seconds of every resource; those of the four quarters packed."""
+        for resource, units in rates.items():
+            hours = self._hours[resource]
+            hours[hour] = hours.get(hour, 0) + units * seconds
 
     def _add_fractions(self, job: JobUse) -> None:
         for resource, units in job.allocated.items():
@@ -174,16 +170,19 @@ class _Use:
             for hour, quarter, seconds in split(job.start, job.end):
                 before += seconds
                 after = _cumulative(units, before, job.factor_thousandths)
-                hours[hour // HOUR][quarter] += after - amount
+                number = hour // HOUR
+                hours[number] = hours.get(number, 0) + (after - amount) * _PLACES[quarter]
                 amount = after
 
-    def hours(self) -> Mapping[str, _Hours]:
+    def hours(self) -> Mapping[str, Mapping[int, int]]:
         """By resource, with the steps carried out; to be asked once."""
         for resource, steps in self._steps.items():
             hours, units, at = self._hours[resource], 0, 0
             for hour in sorted(steps):
                 if units:
-                    _fill(hours, range(at, hour), units * QUARTER)
+                    full = units * QUARTER * _FROM[0]
+                    for number in range(at, hour):
+                        hours[number] = hours.get(number, 0) + full
                 units, at = units + steps[hour], hour
         return self._hours
 
@@ -193,15 +192,6 @@ def _whole_rates(allocated: Mapping[str, int], factor: int) -> dict[str, int] | 
     if any(units * factor % WHOLE for units in allocated.values()):
         return None
     return {resource: units * factor // WHOLE for resource, units in allocated.items()} if factor else {}
-
-
-def _fill(hours: _Hours, numbers: Iterable[int], full: int) -> None:
-    for number in numbers:
-        cell = hours[number]
-        cell[0] += full
-        cell[1] += full
-        cell[2] += full
-        cell[3] += full
 
 
 def _slots(
@@ -216,11 +206,11 @@ def _slots(
     return {SlotKey(account, number * HOUR): rows for account, slots in by_account.items() for number, rows in slots.items()}
 
 
-def _put(slots: dict[int, dict[RowKey, Amounts]], row: RowKey, hours: _Hours, refunded: Mapping[int, Sequence[int]]) -> None:
+def _put(slots: dict[int, dict[RowKey, Amounts]], row: RowKey, hours: Mapping[int, int], refunded: Mapping[int, int]) -> None:
     """One row of every slot it has something in."""
-    for number, (first, second, third, fourth) in hours.items():
-        if first or second or third or fourth:
-            amounts = Amounts((first, second, third, fourth), _quarters(refunded[number]) if number in refunded else NOTHING)
+    for number, packed in hours.items():
+        if packed:
+            amounts = Amounts(_unpacked(packed), _unpacked(refunded[number]) if number in refunded else NOTHING)
             rows = slots.get(number)
             if rows is None:
                 slots[number] = {row: amounts}
@@ -228,6 +218,5 @@ def _put(slots: dict[int, dict[RowKey, Amounts]], row: RowKey, hours: _Hours, re
                 rows[row] = amounts
 
 
-def _quarters(amounts: Sequence[int]) -> Quarters:
-    first, second, third, fourth = amounts
-    return first, second, third, fourth
+def _unpacked(packed: int) -> Quarters:
+    return packed & _MASK, packed >> _WIDTH & _MASK, packed >> 2 * _WIDTH & _MASK, packed >> 3 * _WIDTH
