@@ -36,6 +36,11 @@ class Charges:
         return len(self._hours)
 
     @property
+    def first(self) -> int:
+        """The first hour of which there is a slot."""
+        return self._hours[0]
+
+    @property
     def last(self) -> int:
         """The last hour of which there is a slot."""
         return self._hours[-1]
@@ -50,6 +55,10 @@ class Charges:
 
     def _range(self, since: int, until: int | None) -> slice:
         return slice(bisect_left(self._hours, since), None if until is None else bisect_left(self._hours, until))
+
+    def versions(self) -> tuple["array[int]", "array[int]"]:
+        """A copy of the hours, and of the numbers of the reads that their slots come from."""
+        return self._hours[:], self._seqs[:]
 
     def seq(self, hour: int) -> int | None:
         """Number of the read that the slot comes from; None where there is no slot."""

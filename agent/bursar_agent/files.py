@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,16 +20,36 @@ class DamagedFile(Exception):
 
 def replace(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o600, durable: bool = True) -> None:
     """Write a file, in one piece or several, so that readers, and a restart after a crash, see the old or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    write_beside(path, data, mode=mode, durable=durable)
+    put_in_place(path, durable=durable)
+
+
+def write_beside(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o600, durable: bool = True) -> None:
+    """Write what is to take the file's place; nobody sees it yet."""
+    descriptor = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:
         stream.writelines((data,) if isinstance(data, bytes) else data)
         if durable:
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def put_in_place(path: Path, *, tail_from: int | None = None, durable: bool = True) -> None:
+    """Let what was written beside the file take its place. ``tail_from``: with the file's bytes from there on at its end."""
+    temporary = _beside(path)
+    if tail_from is not None:
+        with path.open("rb") as old, temporary.open("ab") as new:
+            old.seek(tail_from)
+            shutil.copyfileobj(old, new)
+            new.flush()
+            os.fsync(new.fileno())
     temporary.replace(path)
     if durable:
         sync_directory(path.parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
 
 
 def sync_directory(path: Path) -> None:
@@ -56,10 +77,14 @@ def append_durably(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
         sync_directory(path.parent)
 
 
-def read_lines(path: Path) -> Iterator[dict[str, object]]:
-    """JSON lines, oldest first. Torn lines (a crash while writing, never acted upon) are dropped."""
+def read_lines(path: Path, size: int | None = None) -> Iterator[dict[str, object]]:
+    """JSON lines of the first ``size`` bytes, oldest first. Torn ones (a crash while writing, never acted upon) are dropped."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+        read = 0
         for line in stream:
+            if size is not None and read >= size:
+                return
+            read += len(line)
             with contextlib.suppress(orjson.JSONDecodeError):
                 yield orjson.loads(line)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import structlog
 
-from bursar_agent import health, verify
+from bursar_agent import health, recount, verify
 from bursar_agent.client import Backoff, Gateway, GatewayAway, GatewayRefused
 from bursar_agent.cycle import Clocks, Cycles
 from bursar_agent.desired import DesiredStore
 from bursar_agent.identity import Identity
 from bursar_agent.journal import Journal
 from bursar_agent.outbox import Outbox, usage_pages
+from bursar_agent.recount import Recount
 from bursar_agent.schedulers.base import Readiness, Scheduler, SchedulerError
 from bursar_agent.settings import AgentSettings
 from bursar_agent.tokens import CallSigner
@@ -32,6 +33,7 @@ CONFLICT = 409
 FENCED_PAUSE_SECONDS = 2.0
 READINESS_SECONDS = 300.0
 AFTER_CUT_SECONDS = 0.2  # clocks that count whole seconds have certainly come to it
+RECOUNT_PAUSE_SECONDS = 0.5
 EPOCHS_PER_SECOND = 1000  # so that no two starts without a state get the same
 LOGGED_REFUSALS = 20  # of one page
 
@@ -52,7 +54,7 @@ class Agent:
             settings,
             scheduler,
             Journal(directory),
-            UsageBook(directory, epoch=int(self._clocks.wall() * EPOCHS_PER_SECOND)),
+            UsageBook(directory, epoch=self._new_epoch()),
             self.outbox,
             self._clocks,
         )
@@ -247,11 +249,21 @@ class Agent:
         if at is not None and self._clocks.monotonic() - at > READINESS_SECONDS:
             await self._readiness()
 
+    def _new_epoch(self) -> int:
+        return int(self._clocks.wall() * EPOCHS_PER_SECOND)
+
     async def _look_back(self) -> None:
-        """Read old job records again, little by little."""
+        """Read old job records again, tell use anew where that has to be, compact the books' file: little by little."""
+        book = self.cycles.book
+        telling, interval = Recount(book), self._settings.cycle_interval_seconds
         while True:
-            await asyncio.sleep(self._settings.cycle_interval_seconds)
-            if self.state is not None and not self._fenced and await self.cycles.sweep(self.state):
+            await asyncio.sleep(interval if book.recount_to is None else min(interval, RECOUNT_PAUSE_SECONDS))
+            if book.is_long:
+                await book.compact_aside()
+            changed = 0
+            if self.state is not None and not self._fenced:
+                changed = await self.cycles.sweep(self.state)
+            if await telling.step() or changed:
                 self._report.set()
 
     # Tell
@@ -288,8 +300,14 @@ class Agent:
         book = self.cycles.book
         for report, slots in usage_pages(book, self.session, self._largest_factor_thousandths):
             receipt = await self._gateway.usage(self._settings.cluster, report)
+            why = recount.mismatch(book, receipt)
             news = book.sent(slots, report.watermark, rebuilt=report.rebuilt, refused=receipt.refused)
             self._note_refused(news)
+            if why:
+                log.warning("all use is told anew", reason=why)
+                recount.begin(book, receipt.books, self._new_epoch())
+                self._report.set()
+                return
 
     def _note_refused(self, news: Sequence[Refused]) -> None:
         for item in news[:LOGGED_REFUSALS]:

@@ -115,8 +115,10 @@ def usage_pages(
 
     `largest_factor_thousandths` is told with each, so that use that costs more than the machine has is known to be true.
     """
-    keys, complete, rebuilt = book.sendable, book.watermark, book.rebuilt
-    if not keys and complete == book.sent_watermark and rebuilt is None:
+    keys, rebuilt = book.sendable, book.rebuilt
+    # While older use of a rebuild is still to come, nothing is complete.
+    complete = book.watermark if rebuilt is not None or book.rebuild_from is None else None
+    if not keys and complete in (None, book.sent_watermark) and rebuilt is None:
         return
     pages = list(_cut(book, keys)) or [[]]
     for number, page in enumerate(pages, 1):

@@ -6,21 +6,37 @@ those that changed.
 
 Where the state directory was lost the books begin anew with a greater epoch, and everything from the first read on is a
 *rebuild*: the gateway counts it once its last page is in, and voids what older epochs had in those hours. Reads that lead
-further back, slice by slice, are of the same rebuild; it ends when they are as far as `wanted_from`.
+further back, slice by slice, are of the same rebuild; it ends when they are as far as `wanted_from`. Where the ledger lost
+something, or these books did, what they have is told anew in the same way, from the file: a *recount*.
 """
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bursar_agent.charges import Charges, Spans
 from bursar_agent.files import DamagedFile
 from bursar_agent.refusals import Refusals
-from bursar_agent.usagefile import COMPACT_BYTES, Head, Line, ReadLine, Rows, Sent, SentLine, UsageFile, Version
+from bursar_agent.usagefile import (
+    COMPACT_BYTES,
+    SLOTS_PER_LINE,
+    Head,
+    Line,
+    ReadLine,
+    Rows,
+    Sent,
+    SentLine,
+    Snapshot,
+    UsageFile,
+    Version,
+)
 from bursar_domain.buckets import SlotKey
 from bursar_domain.units import HOUR
 from bursar_domain.wire import RebuiltRange, Refused, SlotReport, UsageRow
 
 OUT_OF_DATE_AT_LOAD = 1000
+NEVER = 2**53  # no hour is as late
 
 
 class UsageBook:
@@ -33,7 +49,7 @@ class UsageBook:
 
     def __init__(self, directory: Path, epoch: int, *, compact_bytes: int = COMPACT_BYTES) -> None:
         """Resume from disk; ``epoch`` is used where nothing is there yet and must grow from one loss of state to the next."""
-        self._file = UsageFile(directory, compact_bytes)
+        self.file = UsageFile(directory, compact_bytes)
         self.refusals = Refusals(directory)
         self.epoch = epoch
         self.seq = 0
@@ -41,6 +57,7 @@ class UsageBook:
         self.covered_from: int | None = None
         self.rebuild_from: int | None = None
         self.open_from: int | None = None
+        self.recount_to: int | None = None
         self.wanted_from: int | None = None
         self.sent_watermark: int | None = None
         self.unsent: dict[SlotKey, Version] = {}
@@ -71,11 +88,16 @@ class UsageBook:
         changed = {key: rows for key, rows in wanted.items() if self._differs(key, rows)}
         if not changed and (head.watermark, head.covered_from) == (self.watermark, self.covered_from):
             return 0
-        line = ReadLine(head, [(key, Version(head.seq, rows)) for key, rows in changed.items()])
-        self._file.append(line)
-        self._take_read(line)
-        self._compact_if_long()
-        return len(changed)
+        lines = list(self._lines(head, [(key, Version(head.seq, rows)) for key, rows in changed.items()]))
+        self.file.append(*lines)
+        return sum(map(self._take_read, lines))
+
+    def _lines(self, head: Head, slots: Sequence[tuple[SlotKey, Version]]) -> Iterator[ReadLine]:
+        """Short ones, so that whoever reads the file does not hold up the process for long with any of them."""
+        before = replace(self._head(), seq=head.seq)
+        for at in range(0, len(slots) - SLOTS_PER_LINE, SLOTS_PER_LINE):
+            yield ReadLine(before, slots[at : at + SLOTS_PER_LINE])
+        yield ReadLine(head, slots[(len(slots) - 1) // SLOTS_PER_LINE * SLOTS_PER_LINE :] if slots else ())
 
     def _head_after(self, since: int, watermark: int | None, rebuild_from: int, open_from: int | None) -> Head:
         """Hours that no read covered before are of the rebuild, too: an older epoch may have something there."""
@@ -87,7 +109,11 @@ class UsageBook:
             covered_from=since if self.covered_from is None else min(self.covered_from, since),
             rebuild_from=rebuild_from if is_further else self.rebuild_from,
             open_from=open_from,
+            recount_to=self.recount_to,
         )
+
+    def _head(self) -> Head:
+        return Head(self.epoch, self.seq, self.watermark, self.covered_from, self.rebuild_from, self.open_from, self.recount_to)
 
     def _counted(self, since: int, until: int | None) -> Iterator[SlotKey]:
         return (SlotKey(name, hour) for name, charges in self._accounts.items() for hour in charges.hours(since, until))
@@ -120,8 +146,13 @@ class UsageBook:
     @property
     def sendable(self) -> list[SlotKey]:
         """Slots that the gateway has not judged yet, oldest version first."""
-        keys = [key for key, version in self.unsent.items() if not self.refusals.is_refused(key, version.seq)]
+        keys = [key for key in self.unsent if self.is_sendable(key)]
         return sorted(keys, key=lambda key: (self.unsent[key].seq, key.hour, key.account))
+
+    def is_sendable(self, key: SlotKey) -> bool:
+        """Whether the gateway has not judged the slot's newest version yet."""
+        version = self.unsent.get(key)
+        return version is not None and not self.refusals.is_refused(key, version.seq)
 
     @property
     def is_short(self) -> bool:
@@ -131,7 +162,7 @@ class UsageBook:
     @property
     def rebuilt(self) -> RebuiltRange | None:
         """What the last page of a rebuild says; None where there is none, or it is not complete before a watermark."""
-        if self.rebuild_from is None or self.watermark is None or self.is_short:
+        if self.rebuild_from is None or self.watermark is None or self.is_short or self.recount_to is not None:
             return None
         last = max((charges.last for charges in self._accounts.values()), default=0)
         end = max(self.rebuild_from, last, self.watermark // HOUR * HOUR) + HOUR
@@ -162,10 +193,43 @@ class UsageBook:
         news = self.refusals.note([(report, reasons[key]) for report in reports if (key := _key(report)) in reasons])
         taken = [Sent(report.account, report.hour, report.seq) for report in reports if _key(report) not in reasons]
         line = SentLine(taken, watermark, rebuilt.start if rebuilt is not None else None)
-        self._file.append(line)
+        self.file.append(line)
         self._take_sent(line)
-        self._compact_if_long()
         return news
+
+    # What is to be told again
+
+    def begin_recount(self, epoch: int, since: int) -> None:
+        """Tell everything from ``since`` on anew, as an epoch that is ``epoch`` at least."""
+        first = min((charges.first for charges in self._accounts.values() if len(charges)), default=since)
+        begin = max(since // HOUR * HOUR, first, self.covered_from or 0)
+        begin = begin if self.rebuild_from is None else min(begin, self.rebuild_from)
+        self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=NEVER))
+
+    def next_recount(self, most: int) -> tuple[int, int]:
+        """The hours of the next slots that are to be told again, about so many of them."""
+        since = self.rebuild_from or 0
+        last = max((charges.last + HOUR for charges in self._accounts.values() if len(charges)), default=since)
+        until = max(since, last if self.recount_to is None else min(self.recount_to, last))
+        while until - since > HOUR and sum(len(charges.hours(since, until)) for charges in self._accounts.values()) > most:
+            since += (until - since) // HOUR // 2 * HOUR
+        return since, until
+
+    def offer(self, slots: Mapping[SlotKey, Version]) -> None:
+        """These were told, and are to be told again unless a newer version is; how far that is comes with `recounted`."""
+        for key, version in slots.items():
+            if key not in self.unsent and self._accounts[key.account].seq(key.hour) == version.seq:
+                self.unsent[key] = version
+
+    def recounted(self, since: int) -> None:
+        """Everything from this hour on was told again."""
+        is_done = self.rebuild_from is None or since <= self.rebuild_from
+        self._set_head(replace(self._head(), recount_to=None if is_done else since))
+
+    def _set_head(self, head: Head) -> None:
+        line = ReadLine(head, ())
+        self.file.append(line)
+        self._take_read(line)
 
     # Disk
 
@@ -174,7 +238,7 @@ class UsageBook:
         head, count = line.head, 0
         self.epoch, self.seq = head.epoch, head.seq
         self.watermark, self.covered_from = head.watermark, head.covered_from
-        self.rebuild_from, self.open_from = head.rebuild_from, head.open_from
+        self.rebuild_from, self.open_from, self.recount_to = head.rebuild_from, head.open_from, head.recount_to
         for count, (key, version) in enumerate(line.slots, 1):  # noqa: B007 - what it ends at is the answer
             charges = self._accounts.get(key.account)
             if charges is None:
@@ -199,11 +263,11 @@ class UsageBook:
 
     def _load(self) -> None:
         try:
-            entries = sum(map(self._take, self._file.lines()))
+            entries = sum(map(self._take, self.file.lines()))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            place = self._file.path
+            place = self.file.path
             raise DamagedFile(f"{place}: not what was written; move it away, and everything is counted anew") from error
-        self._file.note_size()
+        self.file.note_size()
         if entries > OUT_OF_DATE_AT_LOAD + 2 * sum(map(len, self._accounts.values())):
             self.compact()
 
@@ -214,18 +278,31 @@ class UsageBook:
         self._take_sent(line)
         return len(line.slots)
 
-    def _compact_if_long(self) -> None:
-        if self._file.is_long:
-            self.compact()
+    @property
+    def is_long(self) -> bool:
+        """Whether the file is to be compacted."""
+        return self.file.is_long
 
     def compact(self) -> None:
         """Write the file anew without what was replaced."""
-        head = Head(self.epoch, self.seq, self.watermark, self.covered_from, self.rebuild_from, self.open_from)
-        self._file.compact(head, self.sent_watermark, self.unsent, self._is_newest)
+        snapshot = self.snapshot()
+        self.file.write_compact(snapshot)
+        self.file.use_compact(snapshot)
 
-    def _is_newest(self, key: SlotKey, seq: int) -> bool:
-        charges = self._accounts.get(key.account)
-        return charges is not None and charges.seq(key.hour) == seq
+    async def compact_aside(self) -> None:
+        """The same while the books go on: the pass over the file is made in a thread. One at a time."""
+        snapshot = self.snapshot()
+        await asyncio.to_thread(self.file.write_compact, snapshot)
+        self.file.use_compact(snapshot)
+
+    async def find(self, since: int, until: int) -> dict[SlotKey, Version]:
+        """Slots of these hours that were sent, as they are in the file; read in a thread."""
+        return await asyncio.to_thread(self.file.find, self.snapshot(), since, until)
+
+    def snapshot(self) -> Snapshot:
+        """What of the file is true now."""
+        newest = {name: charges.versions() for name, charges in self._accounts.items()}
+        return Snapshot(self.file.size(), self._head(), self.sent_watermark, dict(self.unsent), newest)
 
 
 def _key(report: SlotReport) -> SlotKey:

@@ -1,9 +1,13 @@
 """`usage.jsonl`, the journal of the books: one line per read that changed something, one per page that was sent.
 
 A line is whole or it is not there: a crash while it is written loses that read or that page alone, and both are repeated.
-Versions that were replaced go once they are most of the file; that takes one pass over it and keeps no slot in memory.
+A read of very many slots has several lines; only the last one says how far use is complete.
+
+Versions that were replaced go once they are most of the file. That takes one pass over it, in a thread: from a `Snapshot`, so
+that lines may be added meanwhile, which are carried over at the end.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from bursar_agent.files import append_durably, read_lines, replace
+from bursar_agent.files import append_durably, put_in_place, read_lines, write_beside
 from bursar_domain.buckets import Amounts, Quarters, RowKey, SlotKey
 
 Rows = Mapping[RowKey, Amounts]
@@ -43,7 +47,8 @@ class Head:
     """Where the books stand after a read.
 
     ``rebuild_from``: first hour of which the gateway must void older epochs. ``open_from``: earliest start of the records that
-    the read had.
+    the read had. ``recount_to``: slots from this hour on were told as of this epoch, earlier ones were not yet; None where
+    there is nothing to be told again.
     """
 
     epoch: int
@@ -52,6 +57,7 @@ class Head:
     covered_from: int | None
     rebuild_from: int | None
     open_from: int | None = None
+    recount_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,23 @@ class SentLine:
 Line = ReadLine | SentLine
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is true of the file's first ``size`` bytes. ``newest``: by account the hours, and the reads that they come from."""
+
+    size: int
+    head: Head
+    sent_watermark: int | None
+    unsent: Mapping[SlotKey, Version]
+    newest: Mapping[str, tuple[Sequence[int], Sequence[int]]]
+
+    def is_newest(self, key: SlotKey, seq: int) -> bool:
+        """Whether the slot's version of this read was not replaced."""
+        hours, seqs = self.newest.get(key.account, ((), ()))
+        at = bisect_left(hours, key.hour)
+        return at < len(hours) and hours[at] == key.hour and seqs[at] == seq
+
+
 class UsageFile:
     """The file. Lines that it does not understand are a damage; those that a crash tore are none."""
 
@@ -87,39 +110,50 @@ class UsageFile:
         for line in read_lines(self.path):
             yield _sent(line) if line["kind"] == "sent" else _read(line)
 
-    def append(self, line: Line) -> None:
-        """Add a line; it is on disk when this returns."""
-        append_durably(self.path, [_dump(line)])
+    def append(self, *lines: Line) -> None:
+        """Add lines; they are on disk when this returns."""
+        append_durably(self.path, map(_dump, lines))
 
     @property
     def is_long(self) -> bool:
         """Whether most of it is likely to be out of date."""
-        return self.path.exists() and self.path.stat().st_size > self._compact_above
+        return self.size() > self._compact_above
 
     def note_size(self) -> None:
         """It was read, or compacted: it may grow from here."""
-        size = self.path.stat().st_size if self.path.exists() else 0
-        self._compact_above = max(self._compact_bytes, COMPACT_RATIO * size)
+        self._compact_above = max(self._compact_bytes, COMPACT_RATIO * self.size())
 
-    def compact(
-        self,
-        head: Head,
-        sent_watermark: int | None,
-        unsent: Mapping[SlotKey, Version],
-        is_newest: Callable[[SlotKey, int], bool],
-    ) -> None:
-        """Keep the newest version of each slot, which ``is_newest`` knows by its read."""
-        slots = self._raw(lambda key, seq: key not in unsent and is_newest(key, seq))
-        kept = (_head("kept", head, piece) for piece in _pieces(slots))
-        last = (_dump(ReadLine(head, unsent.items())), _dump(SentLine((), sent_watermark)))
-        replace(self.path, (orjson.dumps(line) + b"\n" for lines in (kept, last) for line in lines))
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def write_compact(self, snapshot: Snapshot) -> None:
+        """Write the newest version of each slot beside the file. Good for a thread."""
+        slots = self._raw(snapshot, lambda key: key not in snapshot.unsent)
+        kept = (_head("kept", snapshot.head, piece) for piece in _pieces(slots))
+        unsent = iter(snapshot.unsent.items())
+        new = (_dump(ReadLine(snapshot.head, piece)) for piece in iter(lambda: list(islice(unsent, SLOTS_PER_LINE)), []))
+        last = (_dump(ReadLine(snapshot.head, ())), _dump(SentLine((), snapshot.sent_watermark)))
+        write_beside(self.path, (orjson.dumps(line) + b"\n" for lines in (kept, new, last) for line in lines))
+
+    def use_compact(self, snapshot: Snapshot) -> None:
+        """Let that take the file's place, with the lines that were added since the snapshot."""
+        put_in_place(self.path, tail_from=snapshot.size)
         self.note_size()
 
-    def _raw(self, is_wanted: Callable[[SlotKey, int], bool]) -> Iterator[RawSlot]:
-        """Slots as they stand in the file."""
-        for line in read_lines(self.path):
+    def find(self, snapshot: Snapshot, since: int, until: int) -> dict[SlotKey, Version]:
+        """The newest versions of the slots in ``[since, until)`` that were sent. Good for a thread."""
+        slots = self._raw(snapshot, lambda key: since <= key.hour < until and key not in snapshot.unsent)
+        return dict(map(_load_slot, slots))
+
+    def _raw(self, snapshot: Snapshot, is_wanted: Callable[[SlotKey], bool]) -> Iterator[RawSlot]:
+        """The newest versions as they stand in the file."""
+        for line in read_lines(self.path, snapshot.size):
             if line["kind"] != "sent":
-                yield from (slot for slot in _slots(line) if is_wanted(SlotKey(slot[0], slot[1]), slot[2]))
+                for slot in _slots(line):
+                    key = SlotKey(slot[0], slot[1])
+                    if is_wanted(key) and snapshot.is_newest(key, slot[2]):
+                        yield slot
 
 
 def _pieces(slots: Iterator[RawSlot]) -> Iterator[list[RawSlot]]:
@@ -153,6 +187,7 @@ def _head(kind: str, head: Head, slots: Sequence[RawSlot]) -> dict[str, object]:
         "from": head.covered_from,
         "rebuild": head.rebuild_from,
         "open": head.open_from,
+        "recount": head.recount_to,
         "slots": slots,
     }
 
@@ -163,7 +198,8 @@ def _dump_slot(key: SlotKey, version: Version) -> RawSlot:
 
 
 def _read(line: Mapping[str, Any]) -> ReadLine:
-    head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], line.get("rebuild"), line.get("open"))
+    more = (line.get(name) for name in ("rebuild", "open", "recount"))
+    head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], *more)
     return ReadLine(head, map(_load_slot, _slots(line)), kept=line["kind"] == "kept")
 
 

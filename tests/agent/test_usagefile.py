@@ -1,5 +1,6 @@
 """The books' journal: from any crash point it gives the same books, and reading again leads to the same end."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from bursar_agent.files import DamagedFile
 from bursar_agent.outbox import usage_pages
 from bursar_agent.refusals import Refusals
 from bursar_agent.usagebook import UsageBook
+from bursar_agent.usagefile import SLOTS_PER_LINE
 from bursar_domain.buckets import Amounts, JobUse, RowKey, SlotKey, SlotVersion, slots_of
 from bursar_domain.units import HOUR
 from bursar_domain.wire import Refused, SlotReport
@@ -26,7 +28,7 @@ Rows = Mapping[RowKey, Amounts]
 def state(book: UsageBook) -> tuple[object, ...]:
     """All that the books say."""
     charged = {name: (charges.spans(()), charges.spans(CUTS), list(charges.hours(0))) for name, charges in book.accounts()}
-    head = book.epoch, book.seq, book.watermark, book.covered_from, book.rebuild_from, book.sent_watermark
+    head = book.epoch, book.seq, book.watermark, book.covered_from, book.rebuild_from, book.sent_watermark, book.recount_to
     return head, dict(book.unsent), charged
 
 
@@ -77,13 +79,28 @@ class Life:
     def live(self, steps: int) -> None:
         for _ in range(steps):
             before = dict(self.gateway.slots)
-            self.dice.choice([self.read, self.read, self.report, self.report_a_page])()
+            self.step()
+            if self.book.is_long:
+                self.compact_aside()
             if self.dice.random() < 0.1:
                 self.book = UsageBook(self.directory, epoch=99 if self.file else 3, compact_bytes=self.compact_bytes)
             file = self.file
             # The gateway may have had the last page before its line was written.
             before = dict(self.gateway.slots) if b'"kind":"sent"' in file[file.rfind(b"\n", 0, -1) :] else before
             self.points.append(Point(file, state(self.book), before))
+
+    def step(self) -> None:
+        self.dice.choice([self.read, self.read, self.report, self.report_a_page])()
+
+    def compact_aside(self) -> None:
+        """The pass over the file takes a while, in which the books go on."""
+        snapshot, steps = self.book.snapshot(), self.dice.randrange(3)
+        for _ in range(steps):
+            self.step()
+        self.book.file.write_compact(snapshot)
+        for _ in range(self.dice.randrange(3)):
+            self.step()
+        self.book.file.use_compact(snapshot)
 
     @property
     def file(self) -> bytes:
@@ -253,3 +270,31 @@ def test_a_file_that_was_not_written_here_is_named(tmp_path: Path, line: str) ->
     (tmp_path / "usage.jsonl").write_text(line + "\n")
     with pytest.raises(DamagedFile, match=r"usage.jsonl: not what was written; move it away"):
         UsageBook(tmp_path, epoch=1)
+
+
+async def test_lines_that_were_added_while_the_file_was_compacted_are_in_it(tmp_path: Path) -> None:
+    """In a thread, and the loop goes on meanwhile."""
+    life = Life(tmp_path, Random(2))
+    life.live(30)
+    compacting = asyncio.create_task(life.book.compact_aside())
+    await asyncio.sleep(0)
+    while not compacting.done():
+        life.step()
+        await asyncio.sleep(0)
+    life.step()
+    assert state(UsageBook(tmp_path, epoch=99)) == state(life.book)
+
+
+def test_a_read_of_very_many_slots_is_whole_only_with_its_last_line(tmp_path: Path) -> None:
+    jobs = [JobUse(str(n), f"a{n}", "ann", BASE, BASE + 600, {"cpu": 1}) for n in range(2 * SLOTS_PER_LINE + 1)]
+    book = UsageBook(tmp_path, epoch=1)
+    assert book.record(slots_of(jobs), BASE, BASE + 600) == len(jobs)
+    lines = (tmp_path / "usage.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    assert state(UsageBook(tmp_path, epoch=9)) == state(book)
+    (tmp_path / "usage.jsonl").write_bytes(b"".join(lines[:2]))
+    torn = UsageBook(tmp_path, epoch=9)
+    assert (torn.watermark, torn.covered_from, torn.rebuild_from, torn.epoch) == (None, None, None, 1)
+    torn.record(slots_of(jobs), BASE, BASE + 600)
+    assert sums(torn) == sums(book)
+    assert {key: version.rows for key, version in torn.unsent.items()} == slots_of(jobs)
