@@ -5,8 +5,8 @@ import pytest
 from bursar_domain.closing import Carry, Subject, closed_windows, closings, is_closed, keys
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import AccountBooks, fold
-from bursar_domain.terms import Rules, Step, Terms, Window, build
-from bursar_domain.units import HOUR, QUARTER, UNSCALED
+from bursar_domain.terms import Rules, Step, Terms, Window, build, simple
+from bursar_domain.units import HOUR, QUARTER, UNSCALED, Scales
 from bursar_domain.windows import Span
 
 LONG = 100 * HOUR
@@ -98,6 +98,17 @@ def test_memory_is_carried_in_whole_gib_hours() -> None:
         {"memory": UNSCALED.seconds_from_hours("memory", 3)},
         {"memory": UNSCALED.seconds_from_hours("memory", 7)},
     ]
+
+
+def test_billing_is_carried_in_whole_service_units() -> None:
+    scales = Scales(1000)
+    granted, spent = scales.seconds_from_hours("billing", 100), scales.seconds_from_hours("billing", 90) + HOUR
+    terms = simple("A", 0, LONG, {"billing": granted})
+    more = simple("A", LONG, 2 * LONG, {"billing": granted})
+    terms = Terms("A", terms.resources, (*terms.windows, *more.windows), 2 * LONG)
+    who = Subject("alpha", "a", "project-p", "A", Carry(33, 3, scales))
+    entries = closings(who, terms, fold([terms], {"billing": [(0, spent)]}), LONG + CLOSED, ())
+    assert [dict(item.amounts) for item in entries] == [{"billing": 3_000 * HOUR}, {"billing": 6_999 * HOUR}]
 
 
 def test_nothing_is_booked_before_48_hours_nor_twice() -> None:

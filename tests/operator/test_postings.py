@@ -7,7 +7,7 @@ import pytest
 
 from bursar_domain.entries import Entry
 from bursar_domain.terms import Rules, build
-from bursar_domain.units import HOUR, QUARTER
+from bursar_domain.units import HOUR, QUARTER, Scales
 from bursar_domain.windows import Span, cut
 from bursar_operator.domain.postings import Grant, Share, planned
 
@@ -25,6 +25,12 @@ def hours(entries: Sequence[Entry]) -> list[tuple[int, int]]:
 
 def opened(grant: Grant, *gates: str) -> Grant:
     return replace(grant, opened=frozenset(gates))
+
+
+def test_hours_of_billing_are_posted_in_billing_units() -> None:
+    grant = replace(GRANT, hours={"billing": 7, "cpu": 7}, shares=HALVES, scales=Scales(1000))
+    amounts = [dict(entry.amounts) for entry in planned(grant, [], None, has_use=False)]
+    assert amounts == [{"billing": 3_500 * HOUR, "cpu": 7 * HOUR // 2}, {"billing": 7_000 * HOUR, "cpu": 7 * HOUR}]
 
 
 @pytest.mark.parametrize(
