@@ -86,22 +86,46 @@ async def plain_postgresql(url: str) -> float:
     return INGESTED / min(times)
 
 
-def fill(path: Path, names: Sequence[str], hours: int) -> None:
+Group = tuple[Sequence[str], int]
+"""Accounts, and how many hours each of them has use in."""
+
+
+def _lists(names: Sequence[str], hours: int) -> dict[str, list[tuple[str | int]]]:
+    return {
+        "a (name text)": [(name,) for name in names],
+        "h (at bigint)": [(BASE + number * HOUR,) for number in range(hours)],
+        "u (name text)": [(f"user{number}",) for number in range(USERS)],
+        "r (name text)": [(name,) for name in RESOURCES],
+    }
+
+
+def fill_sqlite(path: Path, groups: Sequence[Group]) -> None:
     """Rows as `put_usage` would leave them, by SQL, in order of the key."""
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA synchronous=OFF")
-    lists: dict[str, list[tuple[str | int]]] = {
-        "a": [(name,) for name in names],
-        "h": [(BASE + number * HOUR,) for number in range(hours)],
-        "u": [(f"user{number}",) for number in range(USERS)],
-        "r": [(name,) for name in RESOURCES],
-    }
-    for table, rows in lists.items():
-        database.execute(f"CREATE TEMP TABLE {table} ({'at' if table == 'h' else 'name'})")
-        database.executemany(f"INSERT INTO {table} VALUES (?)", rows)
-    database.execute("BEGIN IMMEDIATE")
-    for table, statement in _FILL.items():
-        database.execute(f"INSERT INTO {table} {statement}")
-    database.execute("COMMIT")
+    for names, hours in groups:
+        for table, rows in _lists(names, hours).items():
+            database.execute(f"CREATE TEMP TABLE {table}")
+            database.executemany(f"INSERT INTO {table[0]} VALUES (?)", rows)
+        database.execute("BEGIN IMMEDIATE")
+        for table, statement in _FILL.items():
+            database.execute(f"INSERT INTO {table} {statement}")
+        database.execute("COMMIT")
+        for name in "ahur":
+            database.execute(f"DROP TABLE temp.{name}")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
+
+
+async def fill_postgresql(url: str, groups: Sequence[Group]) -> None:
+    """The same; the months' tables are there."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        for names, hours in groups:
+            for table, rows in _lists(names, hours).items():
+                await connection.execute(f"CREATE TEMP TABLE {table}".encode())
+                async with connection.cursor() as cursor:
+                    await cursor.executemany(f"INSERT INTO {table[0]} VALUES (%s)".encode(), rows)
+            for table, statement in _FILL.items():
+                await connection.execute(f"INSERT INTO {table} {statement}".encode())
+            await connection.execute(b"DROP TABLE a, h, u, r")
+        await connection.execute(b"VACUUM ANALYZE")
