@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bursar_crds.allocation import AllocationSpec
-from bursar_crds.cluster import ClusterSpec, DriftAction, LimitMode
+from bursar_crds.cluster import ClusterSpec, DriftAction
 from bursar_crds.common import Model, Resource, StopPolicy
 from bursar_crds.project import ProjectSpec
 from bursar_crds.quotapool import QuotaPoolSpec
@@ -59,11 +59,6 @@ UNBUILT: Final[tuple[Unbuilt, ...]] = (
         "overcommitment", "set it to 0 or leave it out", lambda spec: _when("overcommitPercent", spec.overcommit_percent > 0)
     ),
     _pool("a share per project", _OUT, lambda spec: _when("perProject", bool(spec.per_project))),
-    _cluster(
-        "a limit on a QOS",
-        "use Account or leave the field out",
-        lambda spec: _when("limitMode", spec.limit_mode != LimitMode.ACCOUNT),
-    ),
     _cluster(
         "adopting foreign changes",
         "use Enforce or Report",

@@ -3,12 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from bursar_agent import anchors, grants, plan, qosnames, settled, states
 from bursar_agent.anchors import Unwatched
 from bursar_agent.memory import AccountMemory
 from bursar_agent.plan import Figures, Situation
 from bursar_agent.samples import Samples
 from bursar_agent.schedulers.base import AccountView, Observation, Outcome, QosChange, QosView, Reading
+from bursar_agent.shares import shares
 from bursar_domain.ceiling import Sample
 from bursar_domain.wire import AccountEntry, LimitState, TrackedResource
 from bursar_testing.agents import account, allocation, cluster_settings
@@ -253,3 +256,19 @@ def test_a_ceiling_that_is_not_proven_is_reported_as_it_stands() -> None:
     proven = {"aa": Outcome("aa", done=True)}
     (found,) = states.states(QOS, there.observation, made, proven, None, {}).values()
     assert (found.state, found.limits["cpu"].limit) == ("Enforced", 1800)
+
+
+@pytest.mark.parametrize(
+    ("lefts", "running", "elsewhere", "rooms"),
+    [
+        ((100, 200), (0, 0), 0, [100, 200]),
+        ((100, 200), (80, 0), 0, [100, 200]),
+        ((0, 1200), (500, 0), 0, [0, 700]),
+        ((-50, 200), (0, 0), 0, [0, 150]),
+        ((100, 200), (0, 0), 120, [0, 180]),
+    ],
+)
+def test_what_jobs_may_still_use_is_kept_back_where_it_will_be_missing(
+    lefts: tuple[int, ...], running: tuple[int, ...], elsewhere: int, rooms: list[int]
+) -> None:
+    assert shares(lefts, running, elsewhere) == rooms

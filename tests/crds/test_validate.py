@@ -39,7 +39,6 @@ NOT_BUILT: list[tuple[str, Document, str]] = [
     ("allocation", {"stopPolicy": "Hold"}, "spec.stopPolicy"),
     ("quotapool", {"overcommitPercent": 1}, "spec.overcommitPercent"),
     ("quotapool", {"perProject": [{"name": "cpu", "hours": 5}]}, "spec.perProject"),
-    ("cluster", {"limitMode": "QOS"}, "spec.limitMode"),
     ("cluster", {"drift": {"limits": "Adopt"}}, "spec.drift.limits"),
     ("cluster", {"drift": {"members": "Adopt"}}, "spec.drift.members"),
     ("cluster", {"drift": {"qos": "Enforce"}}, "spec.drift.qos"),
@@ -59,6 +58,7 @@ SUPPORTED: list[tuple[str, Document]] = [
     ("cluster", {"access": {"mode": "DenyList", "projects": ["climate"]}, "enforcement": "Observe"}),
     ("cluster", {"brake": {"maxChangePercent": 20, "minimumChanges": 5}, "drift": {"limits": "Report", "qos": "Report"}}),
     ("cluster", {"billing": {"version": 1, "scale": 1000, "weights": [{"name": "cpu", "weight": 1500}]}}),
+    ("cluster", {"limitMode": "QOS"}),
     ("membership", {"until": "2027-01-01T00:00:00Z"}),
 ]
 
