@@ -72,6 +72,13 @@ WAITING = row(
 )
 
 
+def test_hours_of_billing_are_called_service_units() -> None:
+    text = "\n".join(drawn([row(figures("billing"), figures("memory"))]))
+    assert "142,000 of 200,000 SU used" in text
+    assert "2,130 SU/day" in text
+    assert "142,000 of 200,000 h used" in text
+
+
 def test_five_allocations_fit_on_one_screen() -> None:
     lines = drawn(FIVE)
     assert len(lines) <= 24, "\n".join(lines)
