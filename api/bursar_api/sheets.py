@@ -9,7 +9,8 @@ from starlette.responses import StreamingResponse
 
 MEDIA_TYPE: Final = "text/csv; charset=utf-8"
 PIECE_ROWS: Final = 500
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# The wide forms too: spreadsheets of some languages take them for the same.
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def sheet(columns: Sequence[str], rows: Iterable[Mapping[str, object]], name: str) -> StreamingResponse:

@@ -35,6 +35,7 @@ DirectoryOption = Annotated[
 ]
 UserOption = Annotated[str, typer.Option("--as", help="Development user to ask as (local stack only).")]
 DEFAULT_USER = "erin"
+FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 WIDEST = 400
 
 
@@ -83,7 +84,13 @@ def show(
 
 def _harmless(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell[:1] in {"=", "+", "@", "\t", "\r"} or (cell[:1] == "-" and not cell[1:].isdigit()) else cell
+    is_figure = cell[:1] == "-" and cell[1:].isdigit()
+    return f"'{cell}" if cell[:1] in FORMULA and not is_figure else cell
+
+
+def _printable(text: str) -> str:
+    """Nothing that moves the cursor or colours the screen: names and reasons come from elsewhere."""
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
 
 
 def table(rows: Sequence[Obj], columns: Sequence[tuple[str, Callable[[Obj], object]]]) -> None:
@@ -101,7 +108,8 @@ def table(rows: Sequence[Obj], columns: Sequence[tuple[str, Callable[[Obj], obje
             title, justify="right" if title.isupper() and title.endswith(("HOURS", "%", "USED", "LEFT", "GRANTED")) else "left"
         )
     for row in rows:
-        drawn.add_row(*(value if isinstance(value, Text) else Text(str(value)) for value in (of(row) for _, of in columns)))
+        values = (of(row) for _, of in columns)
+        drawn.add_row(*(value if isinstance(value, Text) else Text(_printable(str(value))) for value in values))
     console = Console()
     # A cut-off figure is worse than a wrapped line.
     needed = console.measure(drawn, options=console.options.update_width(WIDEST)).maximum

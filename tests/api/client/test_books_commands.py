@@ -132,6 +132,25 @@ def test_statement(asked: list[Obj], form: str, by: str) -> None:
     assert asked[0]["query"] == f"project=p&start=2026-03-01&end=2026-04-01&by={by}"
 
 
+@pytest.mark.parametrize("words", [("entries", "list"), ("statement", "p")])
+def test_what_others_wrote_moves_no_cursor_and_is_no_formula(
+    asked: list[Obj], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    hostile = "=HYPERLINK(1)\x1b[2J\x07\u202e"
+    line = TOTAL | {"user": hostile}
+    part = {"cluster": "a", "final": True, "billing": None, "totals": [TOTAL], "lines": [line]}
+    statement = {**ANSWERS["/api/v1/statements"], "items": [part]}
+    answers = {"/api/v1/entries": {"items": [ENTRY | {"reason": hostile}]}, "/api/v1/statements": statement}
+    for path, answer in answers.items():
+        monkeypatch.setitem(ANSWERS, path, answer)
+    shown = bursar(*words)
+    assert shown.exit_code == 0, shown.output
+    assert "=HYPERLINK(1)?[2J??" in shown.output
+    sheet = bursar(*words, "-o", "csv")
+    assert "'=HYPERLINK(1)" in sheet.output
+    assert asked
+
+
 def test_a_gate_is_opened(asked: list[Obj]) -> None:
     done = bursar("allocations", "open-gate", "p", "main", "review")
     assert (done.exit_code, "review" in done.output, asked[0]["method"]) == (0, True, "POST")

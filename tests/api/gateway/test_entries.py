@@ -248,6 +248,12 @@ async def test_who_may(running: GatewayStack, names: tuple[str, str]) -> None:
     assert not [row for row in await running.items("entries", "bob") if row["project"] == names[1]]
 
 
+async def test_a_reason_is_no_formula_in_a_sheet(running: GatewayStack, names: tuple[str, str]) -> None:
+    assert (await make_one(running, names[1], reason='=HYPERLINK("http://x","y")')).status_code == 201
+    answer = await running.get("entries", "alice", project=names[1], format="csv")
+    assert """'=HYPERLINK(""http://x"",""y"")""" in answer.text
+
+
 async def test_pages_by_number(running: GatewayStack, names: tuple[str, str]) -> None:
     for _ in range(3):
         await make_one(running, names[1])

@@ -157,6 +157,35 @@ async def test_who_sees_it(running: GatewayStack, names: tuple[str, str], user: 
     assert (await running.get("statements", user, project=names[1])).status_code == status
 
 
+@pytest.mark.parametrize("more", [{}, {"by": "month"}, {"by": "allocation", "format": "csv"}, {"month": "2026-02"}])
+async def test_a_project_of_ones_own_opens_no_other_one(
+    running: GatewayStack, names: tuple[str, str], more: dict[str, str]
+) -> None:
+    """Carol leads a project of her own on the same cluster: nobody else's is there for her, whatever she asks for."""
+    cluster, project = names
+    own = f"{project}-own"
+    await running.project(own, "carol")
+    await running.allocation(own, "main", cluster)
+    answer = await running.get("statements", "carol", project=project, **more)
+    missing = await running.get("statements", "carol", project="no-such-project", **more)
+    assert (answer.status_code, missing.status_code) == (404, 404)
+    assert answer.text.replace(project, "X") == missing.text.replace("no-such-project", "X")
+    assert (await running.get("statements", "carol", project=own, **more)).status_code == 200
+    assert project not in {row["project"] for row in await running.items("entries", "carol")}
+    assert (await running.get("entries", "carol", project=project)).status_code == 404
+    assert (await running.get("usage", "carol", project=project)).status_code == 404
+
+
+async def test_no_cell_of_a_sheet_is_a_formula(running: GatewayStack, names: tuple[str, str]) -> None:
+    """Whatever people are called at the scheduler."""
+    cluster, project = names
+    hostile = {"=1+1": 1, "+cmd|'/c calc'!A1": 1, "-2+3": 1, "@SUM(1)": 1, "\t=1": 1, 'a",=1': 1, "a\r\n=1": 1}
+    await report(running.ledger, cluster, [used(project, at("2026-03-16"), hostile)], NOW + 2 * HOUR)
+    answer = await running.get("statements", "alice", project=project, format="csv", month="2026-03")
+    found = {row["user"] for row in csv.DictReader(io.StringIO(answer.text, newline=""))}
+    assert found >= {"'=1+1", "'+cmd|'/c calc'!A1", "'-2+3", "'@SUM(1)", "'\t=1", 'a",=1', "a\r\n=1"}
+
+
 @pytest.mark.parametrize(
     ("query", "status"), [("", 422), ("project=x&by=day", 422), ("project=x", 404), ("project=x&month=13", 400)]
 )

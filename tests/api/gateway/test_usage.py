@@ -135,7 +135,17 @@ async def test_a_parameter_of_another_kind_is_refused(running: GatewayStack, que
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [("=1+1", "'=1+1"), ("-5", "'-5"), (-5, -5), ("alice", "alice"), (None, ""), ("@x", "'@x"), (0, 0)]
+    ("value", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("-5", "'-5"),
+        (-5, -5),
+        ("alice", "alice"),
+        (None, ""),
+        ("@x", "'@x"),
+        (0, 0),
+        ("\uff1dx", "'\uff1dx"),
+    ],
 )
 def test_no_cell_is_a_formula(value: object, shown: object) -> None:
     assert cell(value) == shown
