@@ -77,16 +77,20 @@ def append_durably(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
         sync_directory(path.parent)
 
 
-def read_lines(path: Path, size: int | None = None) -> Iterator[dict[str, object]]:
-    """JSON lines of the first ``size`` bytes, oldest first. Torn ones (a crash while writing, never acted upon) are dropped."""
+def read_lines(path: Path, size: int | None = None, but: bytes | None = None) -> Iterator[dict[str, object]]:
+    """JSON lines of the first ``size`` bytes, oldest first, without those that begin with ``but``.
+
+    Torn ones (a crash while writing, never acted upon) are dropped.
+    """
     with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
         read = 0
         for line in stream:
             if size is not None and read >= size:
                 return
             read += len(line)
-            with contextlib.suppress(orjson.JSONDecodeError):
-                yield orjson.loads(line)
+            if but is None or not line.startswith(but):
+                with contextlib.suppress(orjson.JSONDecodeError):
+                    yield orjson.loads(line)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ RawSlot = tuple[str, int, int, list[list[Any]]]
 COMPACT_BYTES = 16 * 1024 * 1024
 COMPACT_RATIO = 3
 SLOTS_PER_LINE = 500
+SENT = b'{"kind":"sent"'
 
 
 class Version(NamedTuple):
@@ -148,12 +149,11 @@ class UsageFile:
 
     def _raw(self, snapshot: Snapshot, is_wanted: Callable[[SlotKey], bool]) -> Iterator[RawSlot]:
         """The newest versions as they stand in the file."""
-        for line in read_lines(self.path, snapshot.size):
-            if line["kind"] != "sent":
-                for slot in _slots(line):
-                    key = SlotKey(slot[0], slot[1])
-                    if is_wanted(key) and snapshot.is_newest(key, slot[2]):
-                        yield slot
+        for line in read_lines(self.path, snapshot.size, but=SENT):
+            for slot in _slots(line):
+                key = SlotKey(slot[0], slot[1])
+                if is_wanted(key) and snapshot.is_newest(key, slot[2]):
+                    yield slot
 
 
 def _pieces(slots: Iterator[RawSlot]) -> Iterator[list[RawSlot]]:

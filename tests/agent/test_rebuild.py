@@ -106,7 +106,7 @@ async def test_slots_that_the_ledger_refuses_hold_up_nothing(tmp_path: Path, led
 async def test_an_agent_whose_state_was_lost_puts_the_ledger_right(stack: Stack, tmp_path: Path) -> None:
     """Its own files go, and the ledger has use of which the scheduler knows nothing: afterwards it has what ran, once."""
     cluster = cluster_settings("alpha")
-    await stack.publish(cluster, {"aa": account("aa", allocation("x", 1000), members=("ann",))})
+    await stack.publish(cluster, {"aa": account("aa", allocation("lost", 1000), members=("ann",))})
     settings = agent_settings(stack, "alpha", tmp_path, {"speed": 0, "step_seconds": 600, "ends_at": BASE})
     await enrol(stack, settings)
 
