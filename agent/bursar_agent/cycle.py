@@ -145,7 +145,7 @@ class Cycles:
         return await self._sweep.step(self.scheduler, self._is_ours(state, self._last), self._last.time)
 
     def _is_due(self, state: DesiredState, observation: Observation, patience_seconds: float) -> bool:
-        if self._counted_at is None or self._counted_to is None or self._samples.is_any_lost:
+        if self._counted_at is None or self._counted_to is None or self._samples.is_any_lost or self._samples.has_begun_anew:
             return True
         if self.clocks.monotonic() - self._counted_at >= max(patience_seconds, self._settings.usage_interval_seconds):
             return True

@@ -15,13 +15,14 @@ class Samples:
 
     In limit mode QOS the account's own counter may decay. There its series is a count of our own: what the counters of its
     QOSes grew by, each with its own falls, or what the account's grew by where that is more. The QOSes' counters have series
-    too, by (QOS, TRES).
+    too, by (QOS, TRES). ``has_begun_anew``: the mode is another than at the observation before, so nothing is known of it.
     """
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str], list[Sample]] = {}
         self._counters: dict[tuple[str, str], int] = {}
         self._has_qoses = False
+        self.has_begun_anew = False
 
     def take(
         self,
@@ -31,7 +32,8 @@ class Samples:
         qoses: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """Add one observation; an account that is not desired any more has no series. ``qoses``: those of each account."""
-        if self._has_qoses != (qoses is not None):
+        self.has_begun_anew = self._has_qoses != (qoses is not None)
+        if self.has_begun_anew:
             self.series, self._counters, self._has_qoses = {}, {}, qoses is not None
         series: dict[tuple[str, str], list[Sample]] = {}
         counters: dict[tuple[str, str], int] = {}

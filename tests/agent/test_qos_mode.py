@@ -229,7 +229,9 @@ def test_counters_of_all_qoses_make_one_count_and_each_has_its_own_falls() -> No
     assert take(180, 130, 20, 90) == begin + 80  # jobs under none of them
     assert take(240, 5, 25, 90) == begin + 80 + 5 + 5 + 128  # a fall may hide a minute of the whole machine
     assert samples.is_any_lost
+    assert not samples.has_begun_anew
     samples.take(seen(OPEN), QOS.resources, ["aa"])
+    assert samples.has_begun_anew
     assert samples.series == {("aa", "cpu"): [Sample(NOW, 70)]}  # in account mode the counter is what it is
 
 

@@ -345,3 +345,21 @@ async def test_a_soft_landing_gives_back_the_qoses_of_the_allocations(begun: Enf
     leave = AccountChange(begun.account, qos_list=())
     assert await lander.apply(settings, [leave]) == [Outcome(begun.account, done=True)]
     assert await begun.listed() == ()  # what it had before the mode, not before the landing
+
+
+async def test_a_job_that_waits_under_the_qos_of_an_ended_allocation_is_moved_by_hand(begun: Enforced) -> None:
+    first, second = begun.names
+    waits = await begun.slurm.submit(begun.account, "alice", cpus=300, minutes=1, extra=[f"--qos={first}"])
+    await until_job(begun.slurm, waits, "PENDING", reason=QOS_LIMIT[0])
+    entry = begun.state.entries[begun.account]
+    (_, left) = entry.allocations
+    begun.state = DesiredState(
+        begun.state.signed, begun.state.settings, {begun.account: entry.model_copy(update={"allocations": (left,)})}
+    )
+    await begun.cycle()
+    assert await begun.listed() == (second,)
+    await until_job(begun.slurm, waits, "PENDING", reason="InvalidQOS")
+    await begun.slurm.run("scontrol", "update", f"jobid={waits}", f"qos={second}")
+    await until_job(begun.slurm, waits, "RUNNING", "COMPLETED")
+    begun.jobs.append(waits)
+    await begun.slurm.run("scancel", str(waits))

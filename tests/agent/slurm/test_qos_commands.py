@@ -8,8 +8,9 @@ import pytest
 from bursar_agent import qosnames
 from bursar_agent.schedulers.base import AccountChange, AccountView, QosChange, QosView, Reading, SchedulerUnavailable
 from bursar_agent.schedulers.simulator import PLUGIN as SIMULATOR
-from bursar_agent.schedulers.slurm import names, proof, qos, readiness, writes
+from bursar_agent.schedulers.slurm import PLUGIN, names, proof, qos, readiness, writes
 from bursar_agent.schedulers.slurm.readiness import Facts
+from bursar_agent.schedulers.slurm.settings import SlurmSettings
 from bursar_agent.schedulers.slurm.softland import Earlier, SoftLandings
 from bursar_domain.wire import ClusterSettings
 from bursar_testing.agents import cluster_settings
@@ -82,6 +83,11 @@ def test_what_tightens_is_written_first_and_the_accounts_own_limit_comes_off_las
         ],
         ["modify account where name=aa cluster=alpha set GrpTRESMins=cpu=-1 GrpTRESRunMins=cpu=-1 GrpJobs=-1"],
     ]
+
+
+def test_a_preview_has_the_same_commands_in_the_same_order(tmp_path: Path) -> None:
+    shown = PLUGIN.connect(SlurmSettings(), tmp_path).render(MODE, [BOTH_WAYS])
+    assert [line.partition(" -i ")[2] for line in shown] == [line for phase in lines(BOTH_WAYS) for line in phase]
 
 
 def test_back_in_account_mode_the_new_limit_comes_before_the_old_one_goes() -> None:
