@@ -103,13 +103,13 @@ def cells(user: str, hours: int) -> FlatRow:
 def versions() -> tuple[int, int]:
     """Hours of bob after (1, 7) with 9 h and a late (1, 6) with 5 h; and after a rebuild, epoch 2, without bob."""
     key = SlotKey("p", NOON)
-    stored = slots.news(slots.newest([(key, Content(SlotVersion(1, 7), [cells(BOB, 9)]))]), {}, Standing())
-    for content in (Content(SlotVersion(1, 6), [cells(BOB, 5)]),):
+    stored = slots.news(slots.newest([(key, Content.of(SlotVersion(1, 7), [cells(BOB, 9)]))]), {}, Standing())
+    for content in (Content.of(SlotVersion(1, 6), [cells(BOB, 5)]),):
         stored |= slots.news({key: content}, {key: stored[key].version}, Standing())
     before = hours_of(stored, BOB)
     rebuilt = Standing(rebuilds=(RebuiltRange(epoch=1, start=0, end=0), RebuiltRange(epoch=2, start=NOON, end=NOON + H)))
-    assert rebuilt.void(1, NOON)
-    stored |= slots.news({key: Content(SlotVersion(2, 1), [cells(ALICE, 2)])}, {key: stored[key].version}, rebuilt)
+    assert [item.start <= NOON < item.end for item in rebuilt.later(1)] == [True]
+    stored |= slots.news({key: Content.of(SlotVersion(2, 1), [cells(ALICE, 2)])}, {key: stored[key].version}, rebuilt)
     return before, hours_of(stored, BOB)
 
 
