@@ -26,6 +26,7 @@ _RECORD: Final = re.compile(r"^QOS=(?P<name>[^ (]+)\([0-9]+\) (?P<rest>.*)$")
 _AMOUNT: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._:/-]*)=(?P<limit>N|[0-9]+)\((?P<used>[0-9]+)(?:\.[0-9]+)?\)")
 _FIELDS: Final = ("Name%100", "Description%200", "Flags%500")
 Amounts = Mapping[str, tuple[int | None, int]]
+_NOTHING: Final = (None, 0)
 Arguments = tuple[str, ...]
 Call = tuple[Arguments, list[str]]
 
@@ -64,20 +65,20 @@ def parse(text: str, ours: Mapping[str, bool]) -> dict[str, QosView]:
 def _readings(fields: Mapping[str, str]) -> dict[str, Reading]:
     minutes, running = _amounts(fields.get("GrpTRESMins", "")), _amounts(fields.get("GrpTRESRunMins", ""))
     return {
-        name: Reading(
-            limit=limit,
-            run_minutes_limit=running.get(name, (None, 0))[0],
-            counter=used,
-            running=running.get(name, (None, 0))[1],
-        )
-        for name, (limit, used) in minutes.items()
+        name: _reading(minutes.get(name, _NOTHING), running.get(name, _NOTHING)) for name in minutes.keys() | running.keys()
     }
 
 
+def _reading(minutes: tuple[int | None, int], running: tuple[int | None, int]) -> Reading:
+    return Reading(limit=minutes[0], run_minutes_limit=running[0], counter=minutes[1], running=running[1])
+
+
 def _amounts(text: str) -> Amounts:
-    """`cpu=1000(37),mem=N(0)`: limit and what counts against it, by TRES."""
+    """`cpu=1000(37),mem=N(0)`: limit and what counts against it, by TRES; what has neither is left out, for most have."""
     found = {}
     for part in text.split(",") if text else ():
+        if part.endswith("=N(0)"):
+            continue
         match = _AMOUNT.fullmatch(part)
         if match is None:
             raise SchedulerUnavailable(f"scontrol's amount {part!r} is not name=limit(used)")

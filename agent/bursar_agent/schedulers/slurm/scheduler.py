@@ -181,6 +181,7 @@ class SlurmScheduler:
 
     def render(self, settings: ClusterSettings, changes: Sequence[AccountChange]) -> Sequence[str]:
         """The commands of `apply`, as a person would type them."""
+        names.check_settings(settings)
         for change in changes:
             names.check_change(change)
         stages = [stage for phase in qos.rounds(changes) for stage in self._plan(settings, phase, {}, {})]
@@ -219,7 +220,8 @@ class SlurmScheduler:
         return Snapshot(Observation(now, views, root, landing, qoses), rows)
 
     async def _qoses(self, counters: str) -> dict[str, QosView]:
-        return qos.parse(counters, qos.parse_database(await self._commands.read("sacctmgr", *qos.database_arguments())))
+        ours = qos.parse_database(await self._commands.read("sacctmgr", *qos.database_arguments()))
+        return await asyncio.to_thread(qos.parse, counters, ours)
 
     async def _stages(
         self, settings: ClusterSettings, before: Snapshot, changes: Sequence[AccountChange]
