@@ -11,7 +11,6 @@ from bursar_domain.units import UNSCALED
 from bursar_testing.scenarios.times import Amount, Length, When
 
 Hours = dict[str, Amount]
-RUNNERS = ("pure", "simulator", "slurm")
 Action = Literal["None", "Notify", "Throttle", "SoftLand", "Hold", "Block"]
 
 
@@ -265,12 +264,16 @@ class Expectation(Form):
 
 
 class Scenario(Form):
-    """One story: ``about`` in a sentence; ``notFor`` says by runner why it is not for that one."""
+    """One story: ``about`` in a sentence; ``notFor`` says by runner why it is not for that one.
+
+    ``onSlurm``: it is told on a real Slurm, too, whose clock goes forward from one moment of the story to the next.
+    """
 
     name: str
     about: str
     origin: When | None = None
-    not_for: dict[Literal["pure", "simulator", "slurm"], str] = {}
+    not_for: dict[Literal["pure", "simulator"], str] = {}
+    on_slurm: bool = False
     clusters: dict[str, ClusterForm] = {"alpha": ClusterForm()}
     allocations: dict[str, AllocationForm]
     jobs: tuple[JobForm, ...] = ()
@@ -280,7 +283,7 @@ class Scenario(Form):
 
     def is_for(self, runner: str) -> bool:
         """Whether a runner can tell this story."""
-        return runner not in self.not_for
+        return self.on_slurm if runner == "slurm" else runner not in self.not_for
 
     @model_validator(mode="after")
     def _names_what_is_there(self) -> Self:
