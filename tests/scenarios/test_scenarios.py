@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bursar_testing.scenarios import Scenario, load_all
+from bursar_testing.scenarios import Scenario, load_all, load_text
 from bursar_testing.scenarios.runners import run_pure, run_simulator
 
 SCENARIOS = load_all(Path(__file__).parent)
@@ -33,3 +33,10 @@ def test_there_are_enough() -> None:
     assert len(SCENARIOS) >= LEAST
     assert len(told_by("simulator")) >= LEAST
     assert all(scenario.about.endswith(".") for scenario in SCENARIOS)
+
+
+def test_the_example_of_the_readme_is_told() -> None:
+    """Word for word."""
+    text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
+    (example,) = load_text(text.split("```yaml\n")[1].split("```")[0], "README.md")
+    assert example in SCENARIOS
