@@ -60,7 +60,8 @@ class AgentSettings(PartSettings):
     @classmethod
     def _holds_certificates(cls, path: Path | None) -> Path | None:
         try:
-            ssl.create_default_context(cafile=str(path) if path else None)
+            if path is not None:  # the system's are found when they are used; to load them takes a while
+                ssl.create_default_context(cafile=str(path))
         except OSError as error:
             raise ValueError(f"{path} holds no certificates in PEM form; name the gateway's authority") from error
         return path
