@@ -49,6 +49,7 @@ class Pools(PoolCopies):
         self._waiting: dict[str, Waiting] = {}
         self._withdrawn = 0
         self._opening: set[str] = set()
+        self._closing: set[str] = set()
         self._stuck: dict[str, int] = {}
         self._wakes: dict[str, asyncio.Event] = {}
         self._recount_since: dict[str, float] = {}
@@ -100,10 +101,12 @@ class Pools(PoolCopies):
     def keeps(self, gone: Gone) -> bool:
         """Whether every pool that holds hours of a gone allocation has an operation of it open; where not, one is opened.
 
-        While it is open no recount takes the hours away, so that the used ones can be told from the rest in the end.
+        While it is open no recount takes the hours away, so that the used ones can be told from the rest in the end. One
+        that is being closed at this moment, for the allocation had decided it, does not count.
         """
         path = () if hours.is_zero(gone.charged) else self.path(gone.pool)
-        if all(name in self._intents.get(gone.uid, ()) for name in path):
+        held = self._intents.get(gone.uid, {})
+        if not path or (gone.uid not in self._closing and held.keys() >= set(path)):
             self._torn.pop(gone.uid, None)
             return True
         self._torn[gone.uid] = gone
@@ -315,10 +318,12 @@ class Pools(PoolCopies):
         if made is None or name not in self._books:
             return False
         self._opening.update(made.opened)
+        self._closing.update(made.closed)
         try:
             landed = await self._put(name, made.book)
         finally:
             self._opening.difference_update(made.opened)
+            self._closing.difference_update(made.closed)
         if landed:
             self._tell(name, tree, made)
         return not landed or bool(made.opened or made.closed)

@@ -334,6 +334,21 @@ async def test_hours_used_by_what_was_torn_away_stay_spent_in_each_pool(site: Si
     assert await _held(site, root) == ({"cpu": 18}, {"cpu": 13}, {})
 
 
+async def test_what_is_torn_away_while_its_grant_is_being_closed_stays_spent(site: Site) -> None:
+    """Each at the moment in which its status says that it is granted: its pools are about to close the operation, or do."""
+    root, leaf = await site.pool("root", 1000), await site.pool("leaf", 1000, "root")
+    await site.lead(recount_seconds=0.5)
+    names = [f"a{number}" for number in range(12)]
+    for name in names:
+        uid = (await site.ask(name, leaf, 30))["metadata"]["uid"]
+        site.ledger.used[uid] = {"cpu": 13}
+        await eventually(lambda: site.cpu(name), (30, 30))  # noqa: B023 - awaited in this very turn
+        await eventually(lambda: _tear_away(site, name), True)  # noqa: B023
+    whole = {"cpu": 13 * len(names)}
+    for pool in (root, leaf):
+        await eventually(lambda: _held(site, pool), (whole, whole, {}))  # noqa: B023
+
+
 async def test_a_leader_that_dies_while_it_takes_leave_spends_the_hours_once(site: Site) -> None:
     root, leaf = await site.pool("root", 100), await site.pool("leaf", 100, "root")
     first = await site.lead()
