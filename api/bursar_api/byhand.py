@@ -10,6 +10,7 @@ from bursar_api.balance import instant
 from bursar_api.errors import Clash, Invalid
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import fold
+from bursar_domain.standings import Account
 from bursar_domain.terms import Terms
 from bursar_domain.units import MOST_SECONDS, Scales
 from bursar_ledger.accounts import AccountReading
@@ -178,7 +179,8 @@ def _check_side(body: NewEntry, side: Side, terms: Mapping[str, Terms], now: int
 class Room:
     """Unit-seconds in the window that runs, entries that are booked but not published yet included.
 
-    ``had``: granted, carried and by hand; ``adjusted``: of those by hand; ``committed``: what running jobs may still use.
+    ``had``: granted, carried and by hand; ``adjusted``: of those by hand; ``committed``: what running jobs may still
+    use of it.
     """
 
     had: int
@@ -190,13 +192,15 @@ class Room:
     def of(cls, terms: Terms, resource: str, reading: AccountReading, now: int, made: Made) -> "Room":
         """One resource of one allocation."""
         index, at = terms.index(now), max(now, terms.start)
-        books = fold(reading.terms, reading.use, reading.corrections).window(terms.uid, index, at)[resource]
+        whole = fold(reading.terms, reading.use, reading.corrections)
+        books = whole.window(terms.uid, index, at)[resource]
         own = (item.entry for item in made if item.entry.uid == terms.uid and terms.index(item.entry.at) == index)
         adjusted = sum(entry.amounts.get(resource, 0) for entry in own)
-        committed = reading.state.committed.get(resource, 0) if reading.state else 0
+        running = reading.state.committed if reading.state else {}
+        standing = Account.of(whole, now, running, {}).standings(terms)[resource]
         return cls(
             had=books.granted + books.carried + adjusted,
             adjusted=adjusted,
             left=books.left + adjusted - books.adjusted,
-            committed=committed,
+            committed=standing.committed - standing.used,
         )

@@ -145,6 +145,8 @@ async def test_a_transfer_leaves_what_running_jobs_may_still_use(running: Gatewa
     words = "has 60 cpu hours left in its window, of which running jobs of the account may still use 50; move at most 10"
     assert words in refused.json()["detail"]
     assert (await make_one(running, project, kind="Transfer", to="side", hours=10)).status_code == 201
+    later = await make_one(running, project, kind="Transfer", allocation="side", to="main", hours=100)
+    assert later.status_code == 201, "jobs are charged to main first, which has enough for them: " + later.text
 
 
 async def test_keys_are_each_persons_own(running: GatewayStack, names: tuple[str, str]) -> None:
