@@ -68,8 +68,11 @@ async def test_a_whole_log_is_enforced_and_booked_to_the_second(stack: Stack, tm
             return {name: use["cpu"] for name, use in totals.items()} == expected()
 
         await soon(is_booked, "the ledger equals the log")
-        revisions = await stack.ledger.acknowledgements("ipsc")
-        assert revisions == {f"uid-{name}": 2 for name in entries({})}
+
+        async def is_acknowledged() -> bool:
+            return await stack.ledger.acknowledgements("ipsc") == {f"uid-{name}": 2 for name in entries({})}
+
+        await soon(is_acknowledged, "the agent says what it read back")
     states = await stack.ledger.account_states("ipsc")
     assert {state.state for state in states.values()} == {"Enforced"}
     assert states["combustion"].enforcement == "None"
