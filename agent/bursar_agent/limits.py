@@ -64,7 +64,7 @@ class Answer:
 
     ``caps``: those in force afterwards; ``throttled``: TRES that get a cap or a lower one. ``withheld``: TRES whose raise
     waits until job records are complete again. ``qoses`` and ``qos_list``: what to write in limit mode QOS, and as it will
-    stand then (``written_qoses``, ``listed``).
+    stand then (``written_qoses``, ``listed``); ``inherit_qos``: members who would otherwise have QOSes of their own.
     """
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -81,6 +81,7 @@ class Answer:
     qos_list: tuple[str, ...] | None = None
     written_qoses: dict[str, dict[str, int]] = field(default_factory=dict)
     listed: tuple[str, ...] = ()
+    inherit_qos: frozenset[str] = frozenset()
 
 
 def decide(question: Question) -> Answer:

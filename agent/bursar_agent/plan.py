@@ -231,6 +231,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         qos=switches.qos,
         qoses=tuple(answer.qoses),
         qos_list=answer.qos_list,
+        inherit_qos=answer.inherit_qos,
         add_members=roster.add,
         remove_members=roster.remove,
     )

@@ -95,6 +95,7 @@ def decide(question: Question) -> Answer:
         answer.written_qoses[item.name] = item.written
     retire(question, {*names.values(), *question.written_qoses} - {item.name for item in found}, answer)
     _list(question, found, answer)
+    _heirs(question, answer)
     return answer
 
 
@@ -308,6 +309,14 @@ def _list(question: Question, ceilings: list[_Ceiling], answer: Answer) -> None:
     if target != seen:
         answer.qos_list = target
         answer.reasons.append(f"{question.account}: its QOSes are {_words(target)}")
+
+
+def _heirs(question: Question, answer: Answer) -> None:
+    """A member with QOSes of its own could run jobs under one without any limit, for the account's own came off."""
+    users = question.view.own_qos if question.view else frozenset()
+    if users:
+        answer.drift.append(f"members of {question.account} with QOSes of their own: {', '.join(sorted(users))}")
+        answer.inherit_qos = frozenset() if _only_reports(question) else users
 
 
 def _words(names: tuple[str, ...]) -> str:

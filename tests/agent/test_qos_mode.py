@@ -190,6 +190,16 @@ def test_in_a_soft_landing_the_list_is_left_and_its_end_gives_back_the_modes_own
     assert (found.qos, found.qos_list) == ("", LISTED)
 
 
+def test_a_member_with_qoses_of_its_own_loses_them() -> None:
+    stray = replace(OPEN, members=frozenset({"ann"}), own_qos=frozenset({"ann"}))
+    entry = account("aa", *BOTH.allocations, members=("ann",))
+    found = one(given(entry, stray, qos(FIRST, 600), qos(SECOND, 1200), memories=known(entry)))
+    assert found.change is not None
+    assert found.change.inherit_qos == {"ann"}
+    assert "QOSes of their own: ann" in found.drift[0]
+    assert one(situation(entry, stray, settings=cluster_settings("c"))).drift == ()
+
+
 def test_a_state_past_its_validity_only_tightens() -> None:
     memory = known(qoses={FIRST: {"cpu": 600}, SECOND: {"cpu": 1200}})
     over = account("aa", allocation("x", 10, end=NOW - 900), allocation("y", 30))

@@ -50,6 +50,7 @@ class AccountView:
     `owned`: it lies under the root account and carries our mark; anything else is never touched. `held`: GrpJobs is 0.
     `blocked`: GrpSubmitJobs is 0. `qos`: the one QOS that the account is confined to where that is our doing (SoftLand),
     else "". `qos_list`: QOSes of the account itself, the default first and the rest by name; none where it inherits them.
+    `own_qos`: users whose association has QOSes of its own, so that those of the account do not bind them.
     """
 
     account: str
@@ -61,6 +62,7 @@ class AccountView:
     blocked: bool = False
     qos: str = ""
     qos_list: tuple[str, ...] = ()
+    own_qos: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class AccountChange:
     QOS that the account's jobs may have from now on (SoftLand); "" gives back what was before. In limit mode QOS `qoses` are
     the ceilings of its allocations, and `qos_list` which of them its jobs may have, the default first; an empty list gives
     back what the account had before that mode. Then what tightens is proven before anything is loosened, and the account's
-    own limits come off last.
+    own limits come off last. `inherit_qos`: users who have the account's QOSes from now on, and none of their own.
     """
 
     account: str
@@ -146,6 +148,7 @@ class AccountChange:
     qos: str | None = None
     qoses: tuple[QosChange, ...] = ()
     qos_list: tuple[str, ...] | None = None
+    inherit_qos: frozenset[str] = frozenset()
     add_members: frozenset[str] = frozenset()
     remove_members: frozenset[str] = frozenset()
 

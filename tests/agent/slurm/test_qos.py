@@ -260,13 +260,16 @@ async def test_a_qos_that_is_edited_by_hand_in_every_way(enforced: Enforced) -> 
     await run("sacctmgr", "-i", "modify", "qos", "where", f"name={first}", "set", "RawUsage=0")
     await run("sacctmgr", "-i", "modify", "qos", "where", f"name={second}", "set", "GrpTRESMins=cpu=1000000", "Flags=-1")
     await run("sacctmgr", "-i", "modify", "account", "where", f"name={enforced.account}", "set", "QOS=normal", "DefaultQOS=-1")
+    user = ("modify", "user", "where", "name=alice", f"account={enforced.account}", "set", "QOS=normal", "DefaultQOS=normal")
+    await run("sacctmgr", "-i", *user)
     await enforced.cycle()
     drift = " ".join(enforced.cycles.outbox.states[enforced.account].drift)
-    assert all(words in drift for words in (f"cpu limit of QOS {second}", "lost the flag", "QOSes of"))
+    assert all(words in drift for words in (f"cpu limit of QOS {second}", "lost the flag", "were set to", "own: alice"))
     assert await enforced.listed() == (first, second)
     seen = (await enforced.scheduler.observe(enforced.state.settings)).qoses
     assert seen is not None
     assert seen[second].is_lasting
+    assert (await enforced.scheduler.observe(enforced.state.settings)).accounts[enforced.account].own_qos == frozenset()
     await enforced.holds()
 
 

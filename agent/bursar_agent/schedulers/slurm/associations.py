@@ -48,7 +48,10 @@ def share_arguments() -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class AccountRow:
-    """One account in the database. A member whose submissions are stopped is `blocked`, not a member."""
+    """One account in the database. A member whose submissions are stopped is `blocked`, not a member.
+
+    `own_qos`: users whose association has QOSes of its own.
+    """
 
     account: str
     description: str
@@ -59,6 +62,7 @@ class AccountRow:
     qos: Earlier
     members: set[str] = field(default_factory=set)
     blocked: set[str] = field(default_factory=set)
+    own_qos: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +98,11 @@ def parse_accounts(text: str, descriptions: Mapping[str, str]) -> dict[str, Acco
             rows[values[0]] = _account(values, descriptions.get(values[0], ""))
     if names.SLURM_ROOT not in rows:
         raise SchedulerUnavailable("sacctmgr listed no root account: the answer is not whole, or the cluster's name is wrong")
-    for account, user, _, _, _, max_submit, *_ in members:
+    for account, user, _, _, _, max_submit, _, _, qos, default_qos in members:
         if (row := rows.get(account)) is not None:
             (row.blocked if max_submit == "0" else row.members).add(user)
+            if qos or default_qos:
+                row.own_qos.add(user)
     return rows
 
 
@@ -156,6 +162,7 @@ def view(settings: ClusterSettings, row: AccountRow, shares: Mapping[str, ShareR
         blocked=row.is_blocked,
         qos=soft_land_qos if soft_land_qos and row.qos.qos == (soft_land_qos,) else "",
         qos_list=qosnames.ordered(row.qos.qos, row.qos.default),
+        own_qos=frozenset(row.own_qos),
     )
 
 

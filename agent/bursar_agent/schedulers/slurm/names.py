@@ -49,7 +49,7 @@ def check_change(change: AccountChange) -> None:
     if change.qos and not SCHEDULER_NAME.fullmatch(change.qos):
         raise BadName(f"QOS {change.qos!r}: 1 to 40 of a-z, 0-9, _, . and -")
     _check_qoses(change)
-    for user in change.add_members | change.remove_members:
+    for user in change.add_members | change.remove_members | change.inherit_qos:
         if not names.is_user(user):
             raise BadName(f"user {user!r}: {names.HELP[names.USER_PATTERN]}")
     for amounts in (change.limits, change.run_minutes, change.concurrent):

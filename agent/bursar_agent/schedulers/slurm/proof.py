@@ -15,6 +15,7 @@ def unproven(change: AccountChange, view: AccountView | None, qoses: Mapping[str
     return (
         next((why for item in change.qoses if (why := _qos(item, (qoses or {}).get(item.name)))), "")
         or _list(change, view)
+        or _heirs(change, view)
         or _parent(change, view)
         or _amounts("limit", change.limits, view, lambda reading: reading.limit)
         or _amounts("GrpTRESRunMins", change.run_minutes, view, lambda reading: reading.run_minutes_limit)
@@ -43,6 +44,11 @@ def _list(change: AccountChange, view: AccountView) -> str:
     wanted = change.qos_list
     is_right = view.qos_list == wanted if wanted else not any(qosnames.is_ours(name) for name in view.qos_list)
     return "" if is_right else f"its QOSes are {_names(view.qos_list)}, not {_names(wanted)}"
+
+
+def _heirs(change: AccountChange, view: AccountView) -> str:
+    still = sorted(change.inherit_qos & view.own_qos)
+    return f"members with QOSes of their own: {', '.join(still)}" if still else ""
 
 
 def _names(listed: tuple[str, ...]) -> str:

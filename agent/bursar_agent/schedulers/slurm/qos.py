@@ -91,7 +91,7 @@ def phases(change: AccountChange) -> tuple[AccountChange, ...]:
 
     First what tightens, then what QOSes may do and which of them the account has, and last its own limits that come off.
     """
-    if not change.qoses and change.qos_list is None:
+    if not (change.qoses or change.inherit_qos) and change.qos_list is None:
         return (change,)
     first = replace(
         change,

@@ -68,6 +68,7 @@ def stages(
         planner.joins(others),
         planner.returns(others, blocked),
         planner.calls(qos.values(others, names_per_call)),
+        planner.heirs(others),
         planner.values(holds),
         planner.values(rest),
         planner.defaults(others, default_accounts),
@@ -131,6 +132,15 @@ class _Planner:
             (("modify", "user", "where", *self._where(sorted(users)), f"account={account}", "set", *assignments), [account])
             for account, users in pairs
             if users
+        )
+
+    def heirs(self, changes: Iterable[AccountChange]) -> Stage:
+        """Users without QOSes of their own have those of the account."""
+        nothing = (f"QOS={softland.INHERITED}", f"DefaultQOS={softland.NO_DEFAULT}")
+        return self._writes(
+            (("modify", "user", "where", *self._where(users), f"account={change.account}", "set", *nothing), [change.account])
+            for change in changes
+            for users in self._chunks(sorted(change.inherit_qos))
         )
 
     def calls(self, calls: Iterable[tuple[tuple[str, ...], Sequence[str]]]) -> Stage:
