@@ -28,8 +28,8 @@ from bursar_testing.slurm_mix import attempts
 
 BUDGET_HOURS = 5
 BUDGET_MINUTES = 60 * BUDGET_HOURS
-CPUS = 220  # with a time limit of a minute, so that is what `safe` reserves
-SECONDS = 15
+CPUS = 235  # with a time limit of a minute, so that is what `safe` reserves
+SECONDS = 10
 SLACK_MINUTES = 2
 SKEW_SECONDS = 2  # between the reads of counter and queue
 FAR_AHEAD = 2**33
