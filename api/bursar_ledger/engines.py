@@ -150,9 +150,10 @@ def _prepare(raw: _Raw, _: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         "temp_store=MEMORY",
-        "cache_size=-16384",
-        # A page of usage touches several hundred pages of the trees; the next one touches the same again.
-        "wal_autocheckpoint=4000",
+        # A report touches several hundred pages of the trees and the next one the same again: they are kept at hand (32 MiB)
+        # and are not written back each time.
+        "cache_size=-32768",
+        "wal_autocheckpoint=8000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
