@@ -60,9 +60,10 @@ async def staged(tx: AsyncConnection, cluster: str, epoch: int) -> AsyncIterator
         }
 
 
-async def prune(tx: AsyncConnection, cluster: str, now: int) -> None:
-    """Forget what was kept aside for longer than a week: whoever began that rebuild has given it up."""
-    await tx.execute(delete(Staged).where(Staged.cluster == cluster, Staged.at < now - KEEP_SECONDS))
+async def prune(tx: AsyncConnection, cluster: str, epoch: int, now: int) -> None:
+    """Forget what other epochs kept aside for longer than a week: whoever began those rebuilds has given them up."""
+    is_old = (Staged.epoch != epoch) & (Staged.at < now - KEEP_SECONDS)
+    await tx.execute(delete(Staged).where(Staged.cluster == cluster, is_old))
 
 
 async def complete(tx: AsyncConnection, cluster: str, rebuilt: RebuiltRange) -> None:

@@ -90,7 +90,7 @@ class _Intake:
     async def _rebuild(self, rebuilt: RebuiltRange) -> None:
         """The last page is in: what waited for it counts."""
         await self._count(rebuilt)
-        await rebuilds.prune(self.tx, self.cluster, self.now)
+        await rebuilds.prune(self.tx, self.cluster, rebuilt.epoch, self.now)
         async for page in rebuilds.staged(self.tx, self.cluster, rebuilt.epoch):
             await self._apply(page)
         await rebuilds.forget(self.tx, self.cluster, rebuilt.epoch)

@@ -64,8 +64,17 @@ async def test_a_rebuild_that_was_given_up_is_forgotten_after_a_week(ledger: Led
     await ledger.put_usage(site, usage("1", one(0, (1, 1), 9)), NOW)
     await ledger.put_usage(site, usage("2", one(0, (2, 1), 5)), NOW)
     await ledger.put_usage(site, usage("3", one(9, (3, 1), 5)), NOW + 7 * 86_400 + 1)
-    await ledger.put_usage(site, usage("4", rebuilt=(2, 0, 0)), NOW + 7 * 86_400 + 1)
-    assert await hours(ledger, site) == {0: 9}
+    await ledger.put_usage(site, usage("4", rebuilt=(3, 0, 0)), NOW + 7 * 86_400 + 1)
+    await ledger.put_usage(site, usage("5", rebuilt=(2, 0, 0)), NOW + 7 * 86_400 + 1)
+    assert await hours(ledger, site) == {0: 9, 9: 5}
+
+
+async def test_a_rebuild_may_take_longer_than_a_week(ledger: Ledger, site: str) -> None:
+    """Its agent was away in between; what it told before is not told again."""
+    await ledger.put_usage(site, usage("1", one(0, (1, 1), 9), one(1, (1, 1), 9)), NOW)
+    await ledger.put_usage(site, usage("2", one(0, (2, 1), 5)), NOW)
+    await ledger.put_usage(site, usage("3", one(1, (2, 1), 6), rebuilt=(2, 0, 2 * HOUR)), NOW + 9 * 86_400)
+    assert await hours(ledger, site) == {0: 5, 1: 6}
 
 
 async def test_a_rebuild_of_more_slots_than_a_page(ledger: Ledger, site: str) -> None:
