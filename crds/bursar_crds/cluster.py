@@ -219,7 +219,13 @@ class ClusterSpec(Model):
         Enforcement, Field(description="Observe plans and reports, and changes nothing. Default: Enforce.")
     ] = Enforcement.ENFORCE
     brake: Annotated[Brake, Field(description="When the agent stops before it tightens too much at once.")] = Brake()
-    limit_mode: Annotated[LimitMode, Field(description="Limits on accounts or on QOS. Default: Account.")] = LimitMode.ACCOUNT
+    limit_mode: Annotated[
+        LimitMode,
+        Field(
+            description="What carries the limits: the account, or one QOS with NoDecay per allocation, "
+            "which needs AdminLevel Administrator. Default: Account."
+        ),
+    ] = LimitMode.ACCOUNT
     drift: Annotated[Drift, Field(description="What is done about foreign changes.")] = Drift()
     billing: Annotated[Billing, Field(description="How service units are counted.")] | None = None
     stop_policy: Annotated[

@@ -18,6 +18,19 @@ Current = Mapping[str, Mapping[str, WindowBooks]]
 """uid -> resource -> books of the window that runs."""
 
 
+class _Current(dict[str, Mapping[str, WindowBooks]]):
+    """Worked out for those that are asked for: an account keeps its ended allocations, and they may be many."""
+
+    def __init__(self, books: AccountBooks, now: int) -> None:
+        super().__init__()
+        self._books = books
+        self._now = now
+
+    def __missing__(self, uid: str) -> Mapping[str, WindowBooks]:
+        found = self[uid] = self._books.current(uid, self._now)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account at the cluster's time ``now``. ``giving``: who gives room, in the order in which they are charged."""
@@ -31,8 +44,8 @@ class Account:
     @classmethod
     def of(cls, books: AccountBooks, now: int, committed: Mapping[str, int], rates: Mapping[str, Rate | None]) -> "Account":
         """From the books: what is being deleted gives no room from then on."""
-        current = {uid: books.current(uid, now) for uid in books.terms}
-        return cls([item for item in books.active(now) if item.closed_from is None], current, now, committed, rates)
+        giving = [item for item in books.active(now) if item.closed_from is None]
+        return cls(giving, _Current(books, now), now, committed, rates)
 
     def standings(self, terms: Terms) -> dict[str, Standing]:
         """What the thresholds of one allocation look at; to one that gives no room nothing more falls."""
