@@ -141,3 +141,12 @@ TWO = tuple(Window(start, start + 100, (Step(start, {"cpu": 1}),)) for start in 
 def test_coverage(windows: tuple[Window, ...], now: int, watermark: int | None, percent: int) -> None:
     """Of the window that runs, the last one with its grace, which ends at 500."""
     assert coverage(Terms("A", frozenset({"cpu"}), windows, 500), now, watermark) == percent
+
+
+def test_what_is_over_is_not_looked_at() -> None:
+    """An account keeps hundreds of ended allocations; each figure of a living one would cost them all."""
+    over = [cpu(f"over-{number:03}", 1, end=number % 18 + 1) for number in range(200)]
+    a, b = cpu("A", 10, 100), cpu("B", 100, 200)
+    found = account([*over, a, b], committed=30)
+    assert figures(found, b, Basis.COMMITTED) == 20
+    assert set(found.current) == {"A", "B"}
