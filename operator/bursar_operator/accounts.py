@@ -10,7 +10,6 @@ from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import Correction
 from bursar_domain.projection import Rate
 from bursar_domain.terms import Terms, build
-from bursar_domain.units import QUARTER
 from bursar_domain.wire import AllocationEntry
 from bursar_ledger.entries import Booked
 from bursar_ledger.ledger import Ledger
@@ -138,7 +137,7 @@ class Accounts:
             correction
             for item in self.entries(key)
             if item.entry.kind is EntryKind.CORRECTION
-            for correction in _corrections(item.entry)
+            for correction in fold.corrections_in(item.entry)
         )
 
     # Use
@@ -192,16 +191,6 @@ class Accounts:
         carry = periods.carry_of(allocation, self._directory.scales(key[0]))
         subject = Subject(*key, metadata["namespace"], metadata["name"], carry)
         return closing.closings(subject, terms, self.books(key), watermark, self._keys)
-
-
-def _corrections(entry: Entry) -> Iterable[Correction]:
-    """What an entry changes of each quarter and resource, over all users."""
-    sums: dict[tuple[str, int], int] = {}
-    for row in entry.rows:
-        for index, (used, back) in enumerate(zip(row.allocated, row.refunded, strict=True)):
-            at = row.resource, row.hour + index * QUARTER
-            sums[at] = sums.get(at, 0) + used - back
-    return (Correction(name, quarter, amount, entry.at) for (name, quarter), amount in sums.items() if amount)
 
 
 def _used(spans: Iterable[tuple[int, int]], since: int | None) -> int:
