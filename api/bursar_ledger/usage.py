@@ -108,13 +108,20 @@ class _Intake:
         whole = await slot_rows.rolled(self.tx, self.cluster, found, self.standing.rolled_before)
         self.refused += [Refused(account=key.account, hour=key.hour, reason="TooOld") for key in sorted(whole)]
         stored = await slot_rows.versions(self.tx, self.cluster, found)
-        news = slots.news({key: found[key] for key in found if key not in whole}, stored, self.standing)
-        if len(news) < len(found):
-            self.outdated += slots.outdated(found, stored)
+        possible = {key: content for key, content in found.items() if key not in whole}
+        news = slots.news(possible, stored, self.standing)
+        if len(news) < len(possible):
+            self.outdated += slots.outdated(possible, stored) + await self._contradicting(possible, stored)
         await self._correct(news, stored)
         await slot_rows.replace(self.tx, self.cluster, news, stored)
         self.touched |= {key.account for key in news}
         return len(news)
+
+    async def _contradicting(self, found: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVersion]) -> int:
+        """How many are known in this version with another content: two reads had the same number."""
+        same = [key for key, content in found.items() if stored.get(key) == content.version]
+        before = await slot_rows.rows_of(self.tx, self.cluster, same)
+        return sum(bool(slots.differences(key.hour, before.get(key, ()), found[key].rows)) for key in same)
 
     async def _correct(self, news: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVersion]) -> None:
         """Book the difference of every closed slot, before it is replaced."""

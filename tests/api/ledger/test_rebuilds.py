@@ -160,3 +160,13 @@ async def test_a_receipt_says_how_far_the_books_were_and_what_is_older_than_they
     assert (older.dropped, older.outdated) == (1, 1)
     again = await ledger.put_usage(site, usage("3", one(0, (1, 4), 3)), NOW)
     assert (again.dropped, again.books) == (1, None)
+
+
+async def test_another_content_of_a_version_that_is_known_shows_an_agent_that_was_put_back(ledger: Ledger, site: str) -> None:
+    """It lost no more than its last read, so its next one has the same number."""
+    await ledger.put_usage(site, usage("1", one(0, (1, 5), 9), one(1, (1, 5), 4)), NOW)
+    other = await ledger.put_usage(site, usage("2", one(0, (1, 5), 12), one(1, (1, 5), 4)), NOW)
+    assert (other.accepted, other.dropped, other.outdated) == (0, 2, 1)
+    emptied = await ledger.put_usage(site, usage("3", one(1, (1, 5), 0)), NOW)
+    assert emptied.outdated == 1
+    assert await hours(ledger, site) == {0: 9, 1: 4}
