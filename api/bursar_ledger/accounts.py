@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain import projection
@@ -49,7 +49,8 @@ class Accounts:
     async def account_entry(self, cluster: str, account: str) -> AccountEntry | None:
         """The account as it was published last; None where it never was."""
         async with self._database.read() as tx:
-            return await _entry(tx, cluster, account)
+            text = (await tx.execute(_published(cluster, account))).scalar_one_or_none()
+        return None if text is None else AccountEntry.model_validate_json(text)
 
     async def account_reading(self, cluster: str, account: str, boundaries: Collection[int] = ()) -> AccountReading:
         """One account in one snapshot; use is cut at ``boundaries`` (quarter hours) as well."""
@@ -65,11 +66,10 @@ async def reading_of(
     corrections: tuple[Correction, ...] | None = None,
 ) -> AccountReading:
     """`Accounts.account_reading` inside the caller's transaction; ``corrections`` in the place of those that were published."""
-    entry = await _entry(tx, cluster, account)
+    entry, watermark, scheduler_time, state = await _known(tx, cluster, account)
     terms = account_terms(entry) if entry else []
     if corrections is None:
         corrections = corrections_of(entry) if entry else ()
-    watermark, scheduler_time, state = await _last_reports(tx, cluster, account)
     borders = {*cuts(terms, corrections), *_rated_since(terms, scheduler_time or watermark), *boundaries}
     return AccountReading(
         names={item.uid: item.name for item in entry.allocations} if entry else {},
@@ -90,18 +90,24 @@ def _rated_since(terms: list[Terms], now: int | None) -> set[int]:
     return {at for at in found if at is not None}
 
 
-async def _entry(tx: AsyncConnection, cluster: str, account: str) -> AccountEntry | None:
-    query = select(Entry.entry).where(Entry.cluster == cluster, Entry.account == account)
-    text = (await tx.execute(query)).scalar_one_or_none()
-    return None if text is None else AccountEntry.model_validate_json(text)
+def _published(cluster: str, account: str) -> Select[str]:
+    return select(Entry.entry).where(Entry.cluster == cluster, Entry.account == account)
 
 
-async def _last_reports(tx: AsyncConnection, cluster: str, account: str) -> tuple[int | None, int | None, AccountState | None]:
-    """Watermark, the cluster's clock, and what the agent saw of the account: one question instead of three."""
+async def _known(
+    tx: AsyncConnection, cluster: str, account: str
+) -> tuple[AccountEntry | None, int | None, int | None, AccountState | None]:
+    """What was published, watermark, the cluster's clock, what the agent saw of the account: one question instead of four."""
     query = select(
+        _published(cluster, account).scalar_subquery(),
         select(Watermark.watermark).where(Watermark.cluster == cluster).scalar_subquery(),
         select(Status.scheduler_time).where(Status.cluster == cluster).scalar_subquery(),
         select(State.state).where(State.cluster == cluster, State.account == account).scalar_subquery(),
     )
-    watermark, clock, state = (await tx.execute(query)).one()
-    return watermark, clock, None if state is None else AccountState.model_validate_json(state)
+    entry, watermark, clock, state = (await tx.execute(query)).one()
+    return (
+        None if entry is None else AccountEntry.model_validate_json(entry),
+        watermark,
+        clock,
+        None if state is None else AccountState.model_validate_json(state),
+    )
