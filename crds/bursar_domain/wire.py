@@ -375,8 +375,8 @@ class BooksMark(Wire):
 class Receipt(Wire):
     """Answer to a status or usage report: how much of it is news, is not, waits for its rebuild's last page, was refused.
 
-    ``outdated``: how many of those that are no news are older than what is there, or contradict it. ``books``: how far they were
-    before this report; None where it came before. An agent that was further, or whose slots wait or are outdated though it
+    ``outdated``: how many of those that are no news are older than what is there, or contradict it. ``books``: how far they
+    were before this report; None where it came before. An agent that was further, or whose slots wait or are outdated though it
     rebuilds nothing, knows by these that ledger and agent no longer have the same past, and rebuilds.
     """
 
