@@ -81,7 +81,12 @@ class Slices:
     def count(self, part: Slice, trust: Trust) -> int:
         """Put it in the place of what was counted; how many slots changed."""
         trust.check(*self._book.allocated(part.slots, part.since, part.until))
-        return self._book.record_slice(part.slots, part.since, part.until)
+        return self._book.record_slice(part.slots, part.since, part.until, ended_from(part.found))
+
+
+def ended_from(found: UsageRead) -> int:
+    """When the first of the jobs ended whose records are there; the second of the read where none did."""
+    return min((job.end + job.suspended_seconds for job in found.jobs if not job.running), default=found.time)
 
 
 def clipped(jobs: Iterable[JobUse], since: int, until: int | None = None) -> Iterable[JobUse]:

@@ -58,25 +58,34 @@ class UsageBook:
         self.rebuild_from: int | None = None
         self.open_from: int | None = None
         self.recount_to: int | None = None
+        self.ended_from: int | None = None
         self.wanted_from: int | None = None
         self.sent_watermark: int | None = None
         self.unsent: dict[SlotKey, Version] = {}
         self._accounts: dict[str, Charges] = {}
         self._load()
 
-    def record(self, slots: Mapping[SlotKey, Rows], since: int, watermark: int | None, open_from: int | None = None) -> int:
+    def record(
+        self,
+        slots: Mapping[SlotKey, Rows],
+        since: int,
+        watermark: int | None,
+        open_from: int | None = None,
+        ended_from: int | None = None,
+    ) -> int:
         """Count a read that covers every hour from ``since`` (a full hour) on; how many slots changed.
 
-        Slots replace what was counted; those that are absent now are emptied.
+        Slots replace what was counted; those that are absent now are emptied. ``ended_from``: the earliest end among the
+        records; a rebuild voids nothing from before, since those of earlier jobs may have been purged.
         """
-        return self._record(slots, since, None, self._head_after(since, watermark, since, open_from))
+        return self._record(slots, since, None, self._head_after(since, watermark, since, open_from, ended_from))
 
-    def record_slice(self, slots: Mapping[SlotKey, Rows], since: int, until: int) -> int:
+    def record_slice(self, slots: Mapping[SlotKey, Rows], since: int, until: int, ended_from: int | None = None) -> int:
         """The same for a read of the hours in ``[since, until)``: how far use is complete stays as it is.
 
         It may lead further back than any read before if it ends where they begin, or later.
         """
-        return self._record(slots, since, until, self._head_after(since, None, since, self.open_from))
+        return self._record(slots, since, until, self._head_after(since, None, since, self.open_from, ended_from))
 
     def begin(self, now: int) -> None:
         """There is no account of ours yet, so there is no use before ``now``: nothing older is ever read, nothing is voided."""
@@ -99,7 +108,9 @@ class UsageBook:
             yield ReadLine(before, slots[at : at + SLOTS_PER_LINE])
         yield ReadLine(head, slots[(len(slots) - 1) // SLOTS_PER_LINE * SLOTS_PER_LINE :] if slots else ())
 
-    def _head_after(self, since: int, watermark: int | None, rebuild_from: int, open_from: int | None) -> Head:
+    def _head_after(
+        self, since: int, watermark: int | None, rebuild_from: int, open_from: int | None, ended_from: int | None = None
+    ) -> Head:
         """Hours that no read covered before are of the rebuild, too: an older epoch may have something there."""
         is_further = self.covered_from is None or since < self.covered_from
         return Head(
@@ -110,10 +121,20 @@ class UsageBook:
             rebuild_from=rebuild_from if is_further else self.rebuild_from,
             open_from=open_from,
             recount_to=self.recount_to,
+            ended_from=min(filter(None, (self.ended_from, ended_from if is_further else None)), default=None),
         )
 
     def _head(self) -> Head:
-        return Head(self.epoch, self.seq, self.watermark, self.covered_from, self.rebuild_from, self.open_from, self.recount_to)
+        return Head(
+            epoch=self.epoch,
+            seq=self.seq,
+            watermark=self.watermark,
+            covered_from=self.covered_from,
+            rebuild_from=self.rebuild_from,
+            open_from=self.open_from,
+            recount_to=self.recount_to,
+            ended_from=self.ended_from,
+        )
 
     def _counted(self, since: int, until: int | None) -> Iterator[SlotKey]:
         return (SlotKey(name, hour) for name, charges in self._accounts.items() for hour in charges.hours(since, until))
@@ -165,8 +186,12 @@ class UsageBook:
         if self.rebuild_from is None or self.watermark is None or self.is_short or self.recount_to is not None:
             return None
         last = max((charges.last for charges in self._accounts.values()), default=0)
-        end = max(self.rebuild_from, last, self.watermark // HOUR * HOUR) + HOUR
-        return RebuiltRange(epoch=self.epoch, start=self.rebuild_from, end=end)
+        start = self._void_from(self.rebuild_from)
+        end = max(start, last, self.watermark // HOUR * HOUR) + HOUR
+        return RebuiltRange(epoch=self.epoch, start=start, end=end)
+
+    def _void_from(self, rebuild_from: int) -> int:
+        return rebuild_from if self.ended_from is None else max(rebuild_from, self.ended_from // HOUR * HOUR)
 
     def report(self, key: SlotKey) -> SlotReport:
         """An unsent slot as it is sent."""
@@ -204,7 +229,9 @@ class UsageBook:
         first = min((charges.first for charges in self._accounts.values() if len(charges)), default=since)
         begin = max(since // HOUR * HOUR, first, self.covered_from or 0)
         begin = begin if self.rebuild_from is None else min(begin, self.rebuild_from)
-        self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=NEVER))
+        self._set_head(
+            replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=NEVER, ended_from=None)
+        )
 
     def next_recount(self, most: int) -> tuple[int, int]:
         """The hours of the next slots that are to be told again, about so many of them."""
@@ -238,7 +265,8 @@ class UsageBook:
         head, count = line.head, 0
         self.epoch, self.seq = head.epoch, head.seq
         self.watermark, self.covered_from = head.watermark, head.covered_from
-        self.rebuild_from, self.open_from, self.recount_to = head.rebuild_from, head.open_from, head.recount_to
+        self.rebuild_from, self.open_from = head.rebuild_from, head.open_from
+        self.recount_to, self.ended_from = head.recount_to, head.ended_from
         for count, (key, version) in enumerate(line.slots, 1):  # noqa: B007 - what it ends at is the answer
             charges = self._accounts.get(key.account)
             if charges is None:
@@ -258,7 +286,8 @@ class UsageBook:
                 del self.unsent[key]
         if line.watermark is not None:
             self.sent_watermark = line.watermark
-        if line.rebuilt is not None and self.rebuild_from is not None and line.rebuilt <= self.rebuild_from:
+        begin = self.rebuild_from
+        if line.rebuilt is not None and begin is not None and line.rebuilt <= self._void_from(begin):
             self.rebuild_from = None
 
     def _load(self) -> None:

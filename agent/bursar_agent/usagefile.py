@@ -49,7 +49,8 @@ class Head:
 
     ``rebuild_from``: first hour of which the gateway must void older epochs. ``open_from``: earliest start of the records that
     the read had. ``recount_to``: slots from this hour on were told as of this epoch, earlier ones were not yet; None where
-    there is nothing to be told again.
+    there is nothing to be told again. ``ended_from``: earliest end of a job whose record was read; what ended before may have
+    been purged. None where that does not matter.
     """
 
     epoch: int
@@ -59,6 +60,7 @@ class Head:
     rebuild_from: int | None
     open_from: int | None = None
     recount_to: int | None = None
+    ended_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ def _head(kind: str, head: Head, slots: Sequence[RawSlot]) -> dict[str, object]:
         "rebuild": head.rebuild_from,
         "open": head.open_from,
         "recount": head.recount_to,
+        "ended": head.ended_from,
         "slots": slots,
     }
 
@@ -198,7 +201,7 @@ def _dump_slot(key: SlotKey, version: Version) -> RawSlot:
 
 
 def _read(line: Mapping[str, Any]) -> ReadLine:
-    more = (line.get(name) for name in ("rebuild", "open", "recount"))
+    more = (line.get(name) for name in ("rebuild", "open", "recount", "ended"))
     head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], *more)
     return ReadLine(head, map(_load_slot, _slots(line)), kept=line["kind"] == "kept")
 

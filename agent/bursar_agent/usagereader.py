@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from bursar_agent.schedulers.base import Scheduler, UsageRead
-from bursar_agent.slices import IsOurs, Slices, Trust, clipped
+from bursar_agent.slices import IsOurs, Slices, Trust, clipped, ended_from
 from bursar_agent.usagebook import UsageBook
 from bursar_domain.buckets import JobUse, slots_of
 from bursar_domain.units import DAY, HOUR
@@ -71,7 +71,8 @@ class UsageReader:
             if oldest is not None:
                 await self._read_again(scheduler, is_ours, found, oldest)
             self._trust.check(*self._book.allocated(slots, since))
-            self._book.record(slots, since, watermark, min((job.start for job in found.jobs), default=None))
+            open_from = min((job.start for job in found.jobs), default=None)
+            self._book.record(slots, since, watermark, open_from, ended_from(found))
             self._trust.done()
         finally:
             self.wide_reads += 1

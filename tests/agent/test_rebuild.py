@@ -9,11 +9,13 @@ import pytest
 
 from bursar_agent.outbox import usage_pages
 from bursar_agent.usagebook import UsageBook
+from bursar_agent.usagereader import UsageReader
 from bursar_domain.buckets import Amounts, JobUse, RowKey, slots_of
 from bursar_domain.units import HOUR
 from bursar_ledger import Ledger
 from bursar_testing.agents import account, agent_settings, allocation, cluster_settings, enrol, running_agent, soon
 from bursar_testing.agentstack import Stack
+from bursar_testing.feeds import JobRecords
 from bursar_testing.waiting import eventually
 from bursar_testing.wires import hello, new_ledger, publish_accounts, slot, usage
 
@@ -115,18 +117,41 @@ async def test_an_agent_whose_state_was_lost_puts_the_ledger_right(stack: Stack,
 
     async with running_agent(settings) as (agent, scheduler):
         await eventually(lambda: "ann" in getattr(scheduler.machine.accounts.get("aa"), "members", ()), "the account is there")
+        scheduler.submit("ann", "aa", 1, {"cpu": 1})  # so that records are known to reach back to here
         scheduler.submit("ann", "aa", 3 * HOUR, {"cpu": 4})
         scheduler.advance(scheduler.machine.now + 4 * HOUR)
-        await soon(lambda: is_booked(12 * HOUR), "the job is booked")
+        await soon(lambda: is_booked(12 * HOUR + 1), "the job is booked")
         epoch, session = agent.cycles.book.epoch, agent.session
     ghost = slot(
         "aa", (scheduler.machine.now // HOUR - 2) * HOUR, (epoch, 10**6), {RowKey("bob", "cpu"): Amounts((900, 0, 0, 0))}
     )
     await stack.ledger.put_usage("alpha", usage("ghost", ghost, session=session), scheduler.machine.now)
-    assert not await is_booked(12 * HOUR)
+    assert not await is_booked(12 * HOUR + 1)
     for name in ("usage.jsonl", "journal.jsonl", "journal-snapshot.json"):
         (settings.state_directory / name).unlink(missing_ok=True)
     async with running_agent(settings) as (agent, _):
-        await soon(lambda: is_booked(12 * HOUR), "the ledger is right again")
+        await soon(lambda: is_booked(12 * HOUR + 1), "the ledger is right again")
         assert agent.cycles.book.epoch > epoch
         await eventually(lambda: agent.cycles.book.rebuild_from is None, "the rebuild is told")
+
+
+async def test_what_the_scheduler_purged_stays_in_the_ledger_when_the_agent_begins_anew(tmp_path: Path, ledger: Ledger) -> None:
+    """A new agent finds records of the last days only: it says nothing of those before."""
+    begin, end = BASE, BASE + 40 * HOUR
+    jobs = [JobUse(str(n), "a", "ann", BASE + n * HOUR, BASE + (n + 1) * HOUR, {"cpu": 3}) for n in range(30)]
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    first = UsageBook(tmp_path / "first", epoch=10)
+    first.record(slots_of(jobs), begin, end)
+    await deliver(first, ledger)
+    records = JobRecords(BASE)
+    records.jobs, records.now = [*jobs[20:], JobUse("long", "a", "bob", BASE + HOUR, BASE + 25 * HOUR, {"cpu": 1})], end
+    second = UsageBook(tmp_path / "second", epoch=20)
+    reader = UsageReader(second, overlap_seconds=HOUR, lag_seconds=300)
+    await reader.read(records, lambda job: True, begin, end)
+    await reader.read_back(records, lambda job: True, begin, lambda: True)
+    await deliver(second, ledger)
+    assert second.rebuild_from is None
+    by_user = {row["user"]: row["allocated"] for row in await ledger.usage("alpha", by="user")}
+    # Of hours in which the long job ran only that is left, for a slot replaces; the others are not touched.
+    assert by_user == {"ann": 3 * HOUR * 11, "bob": 24 * HOUR}
