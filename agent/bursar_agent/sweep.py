@@ -55,15 +55,18 @@ class Sweep:
         bottom, top = span
         until = min(top, top if self._position.until is None else self._position.until)
         until = until if until > bottom else top
+        before = self._reader.wide_reads
         try:
-            part = await self._read(scheduler, is_ours, until, bottom)
-            changed = 0 if part is None else await self._count(scheduler, part)
+            part = await self._slices.read(scheduler, is_ours, until, bottom, MOST_HOURS)
+            is_purged = await self._is_purged(scheduler, part)
+            if self._reader.wide_reads != before:
+                return 0  # an ordinary read went so far back meanwhile: which of the two is newer can't be told
+            changed = 0 if is_purged else self._count(part)
         except (SchedulerError, DistrustedRead) as error:
             log.info("old job records are read again later", reason=str(error))
             self._move(Position(until, now + RETRY_SECONDS))
             return 0
-        if part is not None:
-            self._move(Position(part.since, now + (until - part.since) // self._days))
+        self._move(Position(part.since, now + (until - part.since) // self._days))
         return changed
 
     def _span(self, now: int) -> tuple[int, int] | None:
@@ -74,22 +77,19 @@ class Sweep:
         bottom = max(covered, (now - self._days * DAY) // HOUR * HOUR)
         return (bottom, top) if bottom < top else None
 
-    async def _read(self, scheduler: Scheduler, is_ours: IsOurs, until: int, bottom: int) -> Slice | None:
-        """None where an ordinary read went so far back meanwhile: which of the two is newer can't be told."""
-        before = self._reader.wide_reads
-        part = await self._slices.read(scheduler, is_ours, until, bottom, MOST_HOURS)
-        return part if self._reader.wide_reads == before else None
-
-    async def _count(self, scheduler: Scheduler, part: Slice) -> int:
+    async def _is_purged(self, scheduler: Scheduler, part: Slice) -> bool:
         before, now = self._book.allocated(part.slots, part.since, part.until)
-        if now < before and not await self._is_anything_earlier(scheduler, part):
-            log.warning(
-                "old job records are gone, and nothing older is there: taken for purged, what was counted stays",
-                since=part.since,
-                until=part.until,
-                missing=before - now,
-            )
-            return 0
+        if now >= before or await self._is_anything_earlier(scheduler, part):
+            return False
+        log.warning(
+            "old job records are gone, and nothing older is there: taken for purged, what was counted stays",
+            since=part.since,
+            until=part.until,
+            missing=before - now,
+        )
+        return True
+
+    def _count(self, part: Slice) -> int:
         changed = self._slices.count(part, self._trust)
         self._trust.done()
         if changed:

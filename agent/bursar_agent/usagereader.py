@@ -46,7 +46,7 @@ class _Known:
 class UsageReader:
     """One cluster's feed of job records. ``overlap_seconds`` are read again each time, for records that come late.
 
-    ``wide_reads`` is odd while older hours are being read again, and another number after that.
+    ``wide_reads`` is odd while hours from before ``old_until`` are being read again, and another number after that.
     """
 
     def __init__(self, book: UsageBook, overlap_seconds: int, lag_seconds: int) -> None:
@@ -66,16 +66,12 @@ class UsageReader:
         jobs = [job for job in found.jobs if is_ours(job)]
         slots = {key: rows for key, rows in slots_of(clipped(jobs, since)).items() if key.hour >= since}
         watermark = found.watermark if self._is_complete(found, observed_at) else None
-        self.wide_reads += 1
-        try:
-            if oldest is not None:
-                await self._read_again(scheduler, is_ours, found, oldest)
-            self._trust.check(*self._book.allocated(slots, since))
-            open_from = min((job.start for job in found.jobs), default=None)
-            self._book.record(slots, since, watermark, open_from, ended_from(found))
-            self._trust.done()
-        finally:
-            self.wide_reads += 1
+        if oldest is not None:
+            await self._read_again(scheduler, is_ours, found, oldest)
+        self._trust.check(*self._book.allocated(slots, since))
+        open_from = min((job.start for job in found.jobs), default=None)
+        self._book.record(slots, since, watermark, open_from, ended_from(found))
+        self._trust.done()
         self._known = {job.key: _known(job) for job in found.jobs}
         self.recent = self._recent(jobs, found, observed_at)
         return found
@@ -100,8 +96,13 @@ class UsageReader:
             until = await self._count_before(scheduler, is_ours, until, oldest, note)
         starts += [known.start for known in missing.values() if known.end > oldest]
         bottom = max(self._book.covered_from or 0, _hour(min(starts)))
-        while until > bottom:
-            until = await self._count_before(scheduler, is_ours, until, bottom, lambda part: None)
+        if until > bottom:
+            self.wide_reads += 1
+            try:
+                while until > bottom:
+                    until = await self._count_before(scheduler, is_ours, until, bottom, lambda part: None)
+            finally:
+                self.wide_reads += 1
 
     async def _count_before(
         self, scheduler: Scheduler, is_ours: IsOurs, until: int, bottom: int, note: Callable[[UsageRead], None]
