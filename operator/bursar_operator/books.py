@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from bursar_domain.entries import Entry
-from bursar_domain.ladder import Rule
+from bursar_domain.ladder import Action, Rule
 from bursar_domain.terms import Terms
 from bursar_domain.units import HOUR, Scales
 from bursar_domain.wire import AccountEntry, AllocationEntry
@@ -33,8 +33,8 @@ Key = tuple[str, str]
 class Listener(Protocol):
     """Who hears what happens to allocations."""
 
-    def hear(self, scene: Scene, state: State, *, recurs: bool) -> None:
-        """What is in force of an allocation now; ``recurs``: it has windows."""
+    def hear(self, scene: Scene, state: State, *, recurs: bool, is_read_back: bool) -> None:
+        """What is in force of an allocation now; ``recurs``: it has windows; ``is_read_back``: its step is known."""
 
     def hear_entries(self, allocation: Obj, booked: Iterable[Booked], scales: Scales) -> None:
         """Entries were booked for an allocation."""
@@ -132,14 +132,18 @@ class Books(AgentMemory):
         figures = balances.figures(view, rules, keys, as_of, stale=stale)
         if self.listener is not None and "deletionTimestamp" not in allocation["metadata"]:
             scene = Scene(allocation, view.now, rules, view.standings(), view.scales)
-            kept = happenings.keys(keys, exhausted=figures.exhausted, overdrawn=figures.overdrawn, step=self._step(uid, key))
-            self.listener.hear(scene, State(view.window_start, kept), recurs=len(view.terms.windows) > 1)
+            step, recurs = self._step(uid, key), len(view.terms.windows) > 1
+            kept = happenings.keys(keys, exhausted=figures.exhausted, overdrawn=figures.overdrawn, step=step)
+            self.listener.hear(scene, State(view.window_start, kept), recurs=recurs, is_read_back=step is not None)
         return figures
 
-    def _step(self, uid: str, key: Key) -> str:
-        """What the agent has read back of the scheduler for it."""
+    def _step(self, uid: str, key: Key) -> Action | None:
+        """What the agent has read back of the scheduler for it; None where it could not, or says what nobody here knows."""
         state = self._states.get(key[0], {}).get(key[1])
-        return state.actions.get(uid, "None") if state is not None and state.state == "Enforced" else "None"
+        if state is None or state.state not in ("Enforced", "Observed"):
+            return None
+        said = state.actions.get(uid, Action.NONE) if state.state == "Enforced" else Action.NONE
+        return Action(said) if said in set(Action) else None
 
     def view(self, uid: str) -> View | None:
         """An allocation's books at the cluster's time; None before anything was posted for it."""

@@ -65,10 +65,11 @@ class Crossings:
         """Read what was told before."""
         self._states = {uid: happenings.told(*found) for uid, found in (await self._ledger.rules()).items()}
 
-    def hear(self, scene: Scene, state: State, *, recurs: bool) -> None:
+    def hear(self, scene: Scene, state: State, *, recurs: bool, is_read_back: bool) -> None:
         """What is in force of an allocation now. One with windows is remembered before anything is, for its roll-over."""
         uid = scene.allocation["metadata"]["uid"]
         before = self._states.get(uid)
+        state = state if is_read_back else happenings.keeping_step(state, before)
         if before == state or (before is None and not state.keys and not recurs):
             return
         self._states[uid] = state

@@ -1,5 +1,6 @@
 """What is told of an allocation: which changes, in which words, under which name."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from bursar_operator.domain.happenings import (
     Scene,
     State,
     changes,
+    event,
     in_force,
+    keeping_step,
     keys,
     marked,
     of_change,
@@ -118,5 +121,30 @@ def test_a_name_is_the_same_whenever_it_is_told_and_no_other_has_it() -> None:
 
 
 def test_keys_of_a_state() -> None:
-    assert keys(["a"], exhausted=True, overdrawn=False, step="None") == {"a", "Exhausted"}
-    assert keys([], exhausted=False, overdrawn=True, step="Block") == {"Overdrawn", "Step@Block"}
+    assert keys(["a"], exhausted=True, overdrawn=False, step=Action.NONE) == {"a", "Exhausted"}
+    assert keys(["a"], exhausted=False, overdrawn=False, step=None) == {"a"}
+    assert keys([], exhausted=False, overdrawn=True, step=Action.BLOCK) == {"Overdrawn", "Step@Block"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expect"),
+    [
+        (None, state(0, "a"), state(0, "a")),
+        (state(0, "Step@Hold", "a"), state(0), state(0, "Step@Hold")),
+        (state(0, "Step@Hold"), state(9, "a"), state(9, "Step@Hold", "a")),
+    ],
+)
+def test_what_could_not_be_read_back_is_as_it_was(before: State | None, now: State, expect: State) -> None:
+    assert keeping_step(now, before) == expect
+
+
+@pytest.mark.parametrize("letter", ["a", "ü", "日", "🙂"])
+def test_a_note_is_no_longer_than_the_api_server_takes(letter: str) -> None:
+    """It counts bytes, so that a reason which the gateway took may be too long."""
+    entry = Entry("k", EntryKind.ADJUSTMENT, "c", "a", 5, "dana", letter * 500, uid="u", amounts={"cpu": HOUR})
+    found = of_entry(ALLOCATION, 12, entry, UNSCALED)
+    assert found is not None
+    note = event(found, datetime(2026, 1, 2, tzinfo=UTC))["note"]
+    assert len(note.encode()) <= 1024
+    assert found.note.startswith(note)
+    assert note == found.note or len(note.encode()) + len(letter.encode()) > 1024

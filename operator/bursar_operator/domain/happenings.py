@@ -25,7 +25,7 @@ OVERDRAWN: Final = "Overdrawn"
 ROLLED_OVER: Final = "RolledOver"
 STEP: Final = "Step@"
 UNTOLD: Final = "?"
-LONGEST_NOTE: Final = 1024
+LONGEST_NOTE_BYTES: Final = 1024
 LOUD: Final = frozenset({Action.THROTTLE, Action.SOFT_LAND, Action.HOLD, Action.BLOCK})
 BY_HAND: Final = {
     EntryKind.ADJUSTMENT: Reason.ADJUSTED,
@@ -97,10 +97,10 @@ class Happening:
         return f"{own}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
-def keys(rules: Iterable[str], *, exhausted: bool, overdrawn: bool, step: str) -> frozenset[str]:
-    """Keys of a state: of the thresholds in force, the conditions that hold, the step that was read back."""
+def keys(rules: Iterable[str], *, exhausted: bool, overdrawn: bool, step: Action | None) -> frozenset[str]:
+    """Keys of a state: of the thresholds in force, the conditions that hold, the step that was read back where one was."""
     found = {*rules, *([EXHAUSTED] if exhausted else ()), *([OVERDRAWN] if overdrawn else ())}
-    return frozenset(found | ({f"{STEP}{step}"} if step != Action.NONE else set()))
+    return frozenset(found | (set() if step in (None, Action.NONE) else {f"{STEP}{step}"}))
 
 
 def marked(keys: frozenset[str], untold: Iterable[Change]) -> frozenset[str]:
@@ -135,11 +135,17 @@ def changes(before: State | None, now: State) -> list[Change]:
     return found + [(key, "down") for key in left if not (steps and key.startswith(STEP))]
 
 
+def keeping_step(now: State, before: State | None) -> State:
+    """What is in force where nobody knows what the scheduler keeps: the step that was read back last stays."""
+    kept = {key for key in (before.keys if before is not None else ()) if key.startswith(STEP)}
+    return State(now.window, now.keys | kept)
+
+
 def of_change(scene: Scene, window: int, change: Change) -> Happening:
     """The happening of one change."""
     what, direction = change
     figure, reason, action, note, is_loud = _told(scene, window, what, is_up=direction == "up")
-    return Happening(scene.allocation, window, what, direction, scene.at, figure, reason, action, note[:LONGEST_NOTE], is_loud)
+    return Happening(scene.allocation, window, what, direction, scene.at, figure, reason, action, note, is_loud)
 
 
 def of_entry(allocation: Obj, number: int, entry: Entry, scales: Scales) -> Happening | None:
@@ -150,7 +156,7 @@ def of_entry(allocation: Obj, number: int, entry: Entry, scales: Scales) -> Happ
     amounts = ", ".join(f"{_signed(scales, name, amount)} {name} hours" for name, amount in sorted(entry.amounts.items()))
     job = f" (job {entry.reference})" if entry.kind is EntryKind.REFUND and entry.reference else ""
     note = f"{amounts}{job} by {entry.author}: {entry.reason}"
-    return Happening(allocation, number, str(entry.kind), "up", entry.at, 0, reason, str(entry.kind), note[:LONGEST_NOTE])
+    return Happening(allocation, number, str(entry.kind), "up", entry.at, 0, reason, str(entry.kind), note)
 
 
 def of_gate(allocation: Obj, gate: str, at: int) -> Happening:
@@ -178,11 +184,16 @@ def event(happening: Happening, now: datetime) -> dict[str, Any]:
         },
         "action": happening.action,
         "reason": str(happening.reason),
-        "note": happening.note,
+        "note": _shortened(happening.note),
         "type": "Warning" if happening.is_loud else "Normal",
         "reportingController": "bursar.dev/operator",
         "reportingInstance": "bursar-operator",
     }
+
+
+def _shortened(note: str) -> str:
+    """The API server counts bytes, and refuses the whole Event for one too many."""
+    return note.encode()[:LONGEST_NOTE_BYTES].decode(errors="ignore")
 
 
 Told = tuple[int, Reason, str, str, bool]

@@ -11,7 +11,7 @@ from bursar_domain.ladder import Action, Rule, Standing
 from bursar_domain.units import HOUR, UNSCALED
 from bursar_domain.wire import AccountState
 from bursar_kube.client import Obj
-from bursar_kube.resources import EVENTS
+from bursar_kube.resources import CLUSTERS, EVENTS
 from bursar_ledger.firings import InForce
 from bursar_operator.crossings import Crossings
 from bursar_operator.domain import happenings
@@ -24,10 +24,18 @@ HOLD = [{"percent": 100, "basis": "Used", "action": "Hold", "clearBelowPercent":
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-async def read_back(stack: Stack, name: str, uid: str, action: str) -> None:
-    """The agent has it at the scheduler."""
-    state = AccountState(account=name, state="Enforced", enforcement=action, actions={uid: action})
+async def read_back(stack: Stack, name: str, uid: str, action: str, error: str = "") -> None:
+    """The agent has it at the scheduler, unless there is an error."""
+    state = AccountState(
+        account=name, state="Failed" if error else "Enforced", enforcement=action, actions={uid: action}, error=error
+    )
     await tell_time(stack, name, JANUARY + 2 * DAY, accounts=(state,))
+
+
+async def failing(stack: Stack, name: str) -> bool:
+    """The operator has heard of the agent's trouble."""
+    conditions = (await stack.kube.get(CLUSTERS, name)).get("status", {}).get("conditions", ())
+    return any(item["reason"] == Reason.ENFORCEMENT_FAILED for item in conditions)
 
 
 async def reasons(stack: Stack, name: str, wanted: list[Reason]) -> bool:
@@ -99,6 +107,30 @@ async def test_what_a_crash_left_untold_is_told_by_the_next_operator(stack: Stac
     await eventually(partial(reasons, stack, "untold", [Reason.THRESHOLD_CROSSED]))
 
 
+async def test_a_scheduler_that_does_not_answer_ends_no_hold(stack: Stack, eventually: Eventually) -> None:
+    """Nor does an action that only a newer agent knows; it keeps nobody from looking at the allocation."""
+    found = await made(stack, eventually, "silent", 100, thresholds=HOLD)
+    uid = found["metadata"]["uid"]
+    await use(stack, "silent", JANUARY + DAY, 100, seq=1, watermark=JANUARY + 2 * DAY)
+    await read_back(stack, "silent", uid, "Hold")
+    first = [Reason.EXHAUSTED, Reason.THRESHOLD_CROSSED, Reason.ENFORCEMENT_CHANGED]
+    await eventually(partial(reasons, stack, "silent", first))
+    await read_back(stack, "silent", uid, "Hold", error="the controller is down")
+    await eventually(partial(failing, stack, "silent"))
+    await read_back(stack, "silent", uid, "Freeze")
+    amounts = {"cpu": 20 * HOUR}
+    lost = Entry(
+        "adjust/1", EntryKind.ADJUSTMENT, "silent", "silent", JANUARY + 2 * DAY, "dana", "あ" * 500,
+        uid=uid, amounts=amounts,
+    )  # fmt: skip
+    await stack.ledger.append([lost], JANUARY + 2 * DAY)
+    await eventually(partial(status_says, stack, "silent", partial(has_action, "None")))
+    second = [*first, Reason.ADJUSTED, Reason.NOT_EXHAUSTED, Reason.THRESHOLD_CLEARED]
+    await eventually(partial(reasons, stack, "silent", second))
+    await read_back(stack, "silent", uid, "None")
+    await eventually(partial(reasons, stack, "silent", [*second, Reason.ENFORCEMENT_CHANGED]))
+
+
 def scene(allocation: Obj, used: int = 100) -> Scene:
     standing = Standing(100 * HOUR, used * HOUR, used * HOUR)
     return Scene(allocation, JANUARY + DAY, (Rule(100, Action.HOLD),), {"cpu": standing}, UNSCALED)
@@ -113,7 +145,7 @@ async def test_an_event_that_is_there_already_counts_as_told(stack: Stack, event
     for number in range(2):
         crossings = Crossings(stack.kube, stack.ledger, Metrics(), lambda: NOW)
         last = f"Block@Used{200 + number}"
-        crossings.hear(scene(allocation), State(JANUARY, frozenset({"Hold@Used100", last})), recurs=False)
+        crossings.hear(scene(allocation), State(JANUARY, frozenset({"Hold@Used100", last})), recurs=False, is_read_back=True)
         await told(crossings, stack, eventually, uid, last)
     notes = [note for _, _, note in await events(stack, "twice")]
     assert len([note for note in notes if "Hold from 100 %" in note]) == 1
