@@ -59,7 +59,7 @@ class Slices:
         self._hours = FIRST_HOURS
 
     async def read(self, scheduler: Scheduler, is_ours: IsOurs, until: int, bottom: int, most_hours: int = 2**40) -> Slice:
-        """The slice that ends at ``until`` and begins at ``bottom`` or later. Accounts that were counted once stay ours."""
+        """The slice that ends at ``until`` and begins at ``bottom`` or later."""
         since = max(bottom, until - min(self._hours, most_hours) * HOUR)
         try:
             found = await scheduler.usage(since, until)
@@ -67,9 +67,12 @@ class Slices:
             self._hours = max(1, self._hours // 2)
             raise
         self._fit(len(found.jobs), (until - since) // HOUR)
-        jobs = (job for job in found.jobs if is_ours(job) or self._book.knows(job.account))
-        slots = slots_of(clipped(jobs, since, until))
+        slots = slots_of(clipped(self.ours(found, is_ours), since, until))
         return Slice(since, until, {key: rows for key, rows in slots.items() if since <= key.hour < until}, found)
+
+    def ours(self, found: UsageRead, is_ours: IsOurs) -> list[JobUse]:
+        """The jobs that count. Accounts that were counted once stay ours, or what they used would seem gone."""
+        return [job for job in found.jobs if is_ours(job) or self._book.knows(job.account)]
 
     def _fit(self, records: int, hours: int) -> None:
         """So that the next one has about as many records as are good for memory and for the scheduler's database."""

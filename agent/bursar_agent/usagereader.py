@@ -63,7 +63,7 @@ class UsageReader:
         oldest, latest = self._oldest(), _hour(observed_at - max(self._overlap, DAY))
         since = max(latest, _hour(first) if oldest is None else oldest)
         found = await scheduler.usage(since)
-        jobs = [job for job in found.jobs if is_ours(job)]
+        jobs = self._slices.ours(found, is_ours)
         slots = {key: rows for key, rows in slots_of(clipped(jobs, since)).items() if key.hour >= since}
         watermark = found.watermark if self._is_complete(found, observed_at) else None
         if oldest is not None:

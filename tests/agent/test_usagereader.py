@@ -130,3 +130,15 @@ async def test_once_the_records_are_at_rest_the_books_are_those_of_the_jobs(told
                 sums[place] = sums.get(place, 0) + amounts.charged
         assert booked == {place: amount for place, amount in sums.items() if amount}
         assert {key: version.rows for key, version in book.unsent.items() if version.rows} == expected
+
+
+async def test_an_account_that_is_not_ours_any_more_keeps_what_was_counted(tmp_path: Path) -> None:
+    """It was deleted at the scheduler, or somebody took our mark off it, an hour after its job."""
+    job = JobUse("1", "aa", "ann", BASE, BASE + HOUR, {"cpu": 2}, state="COMPLETED")
+    records = Records([Story(job, BASE, None)])
+    book, reader = resume(tmp_path)
+    records.now = BASE + HOUR
+    await reader.read(records, lambda job: True, BASE, records.now)
+    records.now += 900
+    await reader.read(records, lambda job: False, BASE, records.now)
+    assert book.allocated({}, BASE)[0] == 2 * HOUR
