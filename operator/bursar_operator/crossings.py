@@ -15,9 +15,10 @@ import structlog
 
 from bursar_domain.units import Scales
 from bursar_kube.client import Kube
-from bursar_kube.errors import AlreadyExists, Forbidden, NotFound
+from bursar_kube.errors import AlreadyExists, Forbidden, Invalid, KubeError, NotFound
 from bursar_kube.resources import EVENTS
 from bursar_ledger.entries import Booked
+from bursar_ledger.errors import BadReport, LedgerError
 from bursar_ledger.firings import InForce
 from bursar_ledger.ledger import Ledger
 from bursar_operator.domain import happenings
@@ -52,11 +53,19 @@ class Waiting:
 class Crossings:
     """Hears of what happens at once, tells of it by and by: nothing that decides ever waits for an Event."""
 
-    def __init__(self, kube: Kube, ledger: Ledger, metrics: Metrics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        ledger: Ledger,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         self._kube = kube
         self._ledger = ledger
         self._metrics = metrics
         self._now = now
+        self._retry_seconds = retry_seconds
         self._states: dict[str, State] = {}
         self._gates: dict[str, frozenset[str]] = {}
         self._waiting: asyncio.Queue[Waiting] = asyncio.Queue(MOST_WAITING)
@@ -145,12 +154,22 @@ class Crossings:
         return change
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
-        """Try a few times; what can't be told is logged and waits for the next start."""
-        for number in range(1, ATTEMPTS + 1):
+        """Try while the API server or the ledger is away. What can't be told for another reason waits for the next start."""
+        number = 1
+        while True:
             try:
                 return await attempt()
             except Exception as error:
                 self._metrics.failures.labels("crossings").inc()
                 LOG.warning("something that happened could not be told", error=str(error), attempt=number)
-                await asyncio.sleep(RETRY_SECONDS)
-        return None
+                if _is_hopeless(error, number):
+                    return None
+                await asyncio.sleep(self._retry_seconds)
+                number += 1
+
+
+def _is_hopeless(error: Exception, attempts: int) -> bool:
+    """Whether to go on to the next: this one is refused for what it is, or nobody knows why."""
+    if isinstance(error, (KubeError, LedgerError)):
+        return isinstance(error, (Invalid, BadReport))
+    return attempts >= ATTEMPTS

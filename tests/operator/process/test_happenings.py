@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 
@@ -11,6 +12,7 @@ from bursar_domain.ladder import Action, Rule, Standing
 from bursar_domain.units import HOUR, UNSCALED
 from bursar_domain.wire import AccountState
 from bursar_kube.client import Obj
+from bursar_kube.errors import Invalid, Unavailable
 from bursar_kube.resources import CLUSTERS, EVENTS
 from bursar_ledger.firings import InForce
 from bursar_operator.crossings import Crossings
@@ -18,6 +20,7 @@ from bursar_operator.domain import happenings
 from bursar_operator.domain.happenings import Scene, State
 from bursar_operator.metrics import Metrics
 from bursar_testing.bookstack import DAY, JANUARY, Eventually, events, has_action, made, status_says, tell_time, use
+from bursar_testing.frailkube import DeafKube
 from bursar_testing.operatorprocess import Stack
 
 HOLD = [{"percent": 100, "basis": "Used", "action": "Hold", "clearBelowPercent": 95}]
@@ -152,15 +155,43 @@ async def test_an_event_that_is_there_already_counts_as_told(stack: Stack, event
     assert await stack.ledger.has_fired(uid, JANUARY, "Hold@Used100", "up")
 
 
+async def test_a_long_outage_loses_no_event_and_one_that_is_refused_stops_no_other(
+    stack: Stack, eventually: Eventually
+) -> None:
+    allocation = await made(stack, eventually, "outage", 100)
+    uid = allocation["metadata"]["uid"]
+    kube = await DeafKube.connect(str(stack.kubeconfig))
+    assert isinstance(kube, DeafKube)
+    fired = partial(stack.ledger.has_fired, uid, JANUARY, direction="up")
+    for error, refusals, is_told in ((Unavailable("nobody answers"), 50, True), (Invalid("it breaks a rule"), 1, False)):
+        kube.error, kube.refusals = error, refusals
+        crossings = Crossings(kube, stack.ledger, Metrics(), lambda: NOW, retry_seconds=0.01)
+        first, second = f"Hold@Used{refusals}", f"Notify@Used{refusals}"
+        crossings.hear(scene(allocation), State(JANUARY, frozenset({first, second})), recurs=False, is_read_back=True)
+        async with telling(crossings):
+            await eventually(partial(fired, rule=second))
+        assert await fired(rule=first) == is_told
+    await kube.close()
+
+
 async def told(crossings: Crossings, stack: Stack, eventually: Eventually, uid: str, last: str) -> None:
     """Until everything up to the last change is told and remembered."""
-    telling = asyncio.create_task(crossings.run())
 
     async def settled() -> bool:
         kept = (await stack.ledger.rules()).get(uid, (0, frozenset[str]()))[1]
         return kept == {"Hold@Used100", last}
 
-    await eventually(settled)
-    telling.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await telling
+    async with telling(crossings):
+        await eventually(settled)
+
+
+@contextlib.asynccontextmanager
+async def telling(crossings: Crossings) -> AsyncIterator[None]:
+    """While it tells."""
+    task = asyncio.create_task(crossings.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from bursar_kube.client import Events, Kube
+from bursar_kube.errors import KubeError, Unavailable
 from bursar_kube.resources import ResourceType
 
 Obj = dict[str, Any]
@@ -52,3 +53,19 @@ class MortalKube(Kube):
         self.dead.set()
         await asyncio.Event().wait()
         raise AssertionError("a dead process does not go on")
+
+
+class DeafKube(Kube):
+    """Its next `refusals` writes fail as if the API server were away, or with the error that is given."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.refusals = 0
+        self.error: KubeError = Unavailable("nobody answers")
+
+    async def raw(self, method: str, path: str, body: Obj | None = None, **settings: Any) -> Obj:
+        """The call, unless it is refused."""
+        if method != "GET" and self.refusals > 0:
+            self.refusals -= 1
+            raise self.error
+        return await super().raw(method, path, body, **settings)
