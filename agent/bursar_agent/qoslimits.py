@@ -118,8 +118,8 @@ def retire(question: Question, names: Iterable[str], answer: Answer) -> None:
             continue
         answer.written_qoses[name] = dict.fromkeys(tracked, FLOOR)
         readings = {key: view.readings.get(key, Reading()) for key in tracked}
-        over = {key: FLOOR for key, reading in readings.items() if reading.limit != FLOOR}
-        walls = {key: FLOOR for key, reading in readings.items() if reading.run_minutes_limit != FLOOR}
+        over = {key: FLOOR for key, reading in readings.items() if limits.tightens(FLOOR, reading.limit)}
+        walls = {key: FLOOR for key, reading in readings.items() if limits.tightens(FLOOR, reading.run_minutes_limit)}
         before = question.written_qoses.get(name)
         is_drift = bool(over) and before is not None and all(before.get(key) == FLOOR for key in over)
         if is_drift:
