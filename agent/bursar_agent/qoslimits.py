@@ -48,6 +48,11 @@ class _Ceiling:
         """As it is, or as it will be made."""
         return _BORN if self.view is None else self.view.readings.get(trackable, Reading())
 
+    def is_edited(self, trackable: str) -> bool:
+        """Whether somebody else wrote its limit."""
+        limit, written = self.seen(trackable).limit, self.known.get(trackable)
+        return self.view is not None and written is not None and written != (UNLIMITED if limit is None else limit)
+
     def half(self, target: int, in_force: int | None) -> _Half:
         """Where such a target belongs."""
         return self.tight if limits.tightens(target, in_force) else self.loose
@@ -149,8 +154,9 @@ def _resource(question: Question, resource: TrackedResource, ceilings: list[_Cei
     found = _shares(question, resource, seen, ceilings, lefts)
     before = _room(question, resource.trackable, seen, ceilings)
     is_lower = _own_limit(question, resource, seen, answer)
+    has_news = _has_news(question, resource.trackable, ceilings)
     for item in ceilings:
-        is_lower |= _write(question, resource, item, found.get(item.terms.uid), answer)
+        is_lower |= _write(question, resource, item, found.get(item.terms.uid), answer, has_news=has_news)
     after = max(0, sum(lefts.values())) // MINUTE
     is_less = before is None or before > after
     if is_lower and is_less and question.view is not None:
@@ -227,11 +233,20 @@ def _own_limit(question: Question, resource: TrackedResource, seen: Reading, ans
     return limits.tightens(target, seen.limit)
 
 
-def _write(question: Question, resource: TrackedResource, item: _Ceiling, share: _Share | None, answer: Answer) -> bool:
+def _has_news(question: Question, trackable: str, ceilings: Iterable[_Ceiling]) -> bool:
+    """Whether anything is known that the last decision did not know. Then all are decided anew: what one gets, others lose."""
+    if question.force or question.fresh or _has_fallen(question, trackable, ceilings):
+        return True
+    return any(item.view is None or item.is_edited(trackable) for item in ceilings)
+
+
+def _write(
+    question: Question, resource: TrackedResource, item: _Ceiling, share: _Share | None, answer: Answer, *, has_news: bool
+) -> bool:
     """One TRES of one QOS; whether that tightens."""
     name, seen = resource.trackable, item.seen(resource.trackable)
     in_force, written = UNLIMITED if seen.limit is None else seen.limit, item.known.get(name)
-    is_drift = item.view is not None and written is not None and written != in_force
+    is_drift = item.is_edited(name)
     if is_drift:
         was, now = limits.words(written or 0), limits.words(in_force)
         answer.drift.append(f"{name} limit of QOS {item.name} of {question.account} is {now}, was set to {was}")
@@ -239,7 +254,8 @@ def _write(question: Question, resource: TrackedResource, item: _Ceiling, share:
             item.written[name] = written or 0
             return False
     force = question.force or is_drift
-    target = _target(question, resource, item, share, force=force)
+    may_stay = share is not None and bool(seen.limit) and not has_news
+    target = in_force if may_stay else _target(question, resource, item, share, force=force)
     if target > in_force and in_force != UNLIMITED and limits.is_blind(question, name):
         answer.withheld.append(name)
         target = in_force
@@ -264,12 +280,9 @@ def _write_wall(question: Question, name: str, item: _Ceiling, target: int) -> N
 
 def _target(question: Question, resource: TrackedResource, item: _Ceiling, share: _Share | None, *, force: bool) -> int:
     """The limit to have, in TRES-minutes. What only other allocations list is closed here: it would be used at their cost."""
-    seen, name = item.seen(resource.trackable), resource.trackable
+    seen = item.seen(resource.trackable)
     if share is None:
         return FLOOR if limits.is_limited(question, resource.name) else UNLIMITED
-    has_news = force or question.fresh or _fell(question, item.name, name)
-    if item.view is not None and seen.limit and not has_news:
-        return seen.limit
     reading = ceiling.Reading(
         counter=seen.counter,
         left_now=share.now,
@@ -282,12 +295,8 @@ def _target(question: Question, resource: TrackedResource, item: _Ceiling, share
     return ceiling.limit(reading)
 
 
-def _fell(question: Question, qos: str, trackable: str) -> bool:
-    return limits.fell(question.samples.get((qos, trackable), ()))
-
-
 def _has_fallen(question: Question, trackable: str, ceilings: Iterable[_Ceiling]) -> bool:
-    return any(_fell(question, item.name, trackable) for item in ceilings)
+    return any(limits.fell(question.samples.get((item.name, trackable), ())) for item in ceilings)
 
 
 def _list(question: Question, ceilings: list[_Ceiling], answer: Answer) -> None:

@@ -152,6 +152,17 @@ def test_what_others_edited_is_found_and_mended_or_reported() -> None:
     assert told.change is None
 
 
+def test_between_reads_of_records_all_ceilings_move_or_none() -> None:
+    memory = known(qoses={FIRST: {"cpu": 600}, SECOND: {"cpu": 1200}})
+    ran = {"used_hours": 4, "fresh": False, "memories": memory}
+    assert one(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 1200, 240), **ran)).change is None
+    edited = change(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 1500, 240), **ran))
+    assert {item.name: item.limits["cpu"] for item in edited.qoses} == {FIRST: 360, SECOND: 240 + 1200}
+    samples = {(SECOND, "cpu"): [Sample(NOW - 20, 240), Sample(NOW - 10, 0), Sample(NOW, 0)]}
+    fallen = change(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 960), samples=samples, **ran | {"memories": known()}))
+    assert {item.name: item.limits["cpu"] for item in fallen.qoses} == {FIRST: 360, SECOND: 1200}
+
+
 def test_a_shrink_that_takes_hours_away_counts_for_the_brake_and_a_move_between_qoses_does_not() -> None:
     moved = one(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 1200, 240), used_hours=4, memories=known()))
     assert moved.counted == ()
