@@ -212,7 +212,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         widest_seconds=2 * situation.cycle_seconds,
         qoses=_qoses(situation, entry, memory),
         written_qoses=memory.qoses,
-        written_list=memory.qos_list,
+        written_list=(memory.qos,) if memory.qos else memory.qos_list,
         keeps_list=bool(state.restriction.qos or (situation.expired and state.view and state.view.qos)),
     )
     answer = _limits(question)

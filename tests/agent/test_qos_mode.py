@@ -201,6 +201,18 @@ def test_in_a_soft_landing_the_list_is_left_and_its_end_gives_back_the_modes_own
     assert (found.qos, found.qos_list) == ("", LISTED)
 
 
+def test_after_a_soft_landing_the_list_is_right_also_where_drift_is_only_reported() -> None:
+    reports, landed = QOS.model_copy(update={"drift_limits": "Report"}), replace(OPEN, qos="landing", qos_list=("landing",))
+    qoses = (qos(FIRST, 600), qos(SECOND, 1200))
+    found = one(given(BOTH, landed, *qoses, memories=known(qos="landing"), settings=reports))
+    assert found.drift == ()
+    assert found.change is not None
+    assert (found.change.qos, found.change.qos_list, found.memory.qos_list) == ("", LISTED, LISTED)
+    by_hand = one(given(BOTH, landed, *qoses, memories=known(), settings=reports))
+    assert len(by_hand.drift) == 2
+    assert by_hand.change is None
+
+
 def test_a_member_with_qoses_of_its_own_loses_them() -> None:
     stray = replace(OPEN, members=frozenset({"ann"}), own_qos=frozenset({"ann"}))
     entry = account("aa", *BOTH.allocations, members=("ann",))
