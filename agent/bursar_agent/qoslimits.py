@@ -303,7 +303,8 @@ def _list(question: Question, ceilings: list[_Ceiling], answer: Answer) -> None:
     """Which QOSes its jobs may have: all that carry a ceiling, the first with room by default."""
     answer.listed = question.written_list
     seen = question.view.qos_list if question.view else ()
-    names = [item.name for item in ceilings if not question.expired or item.name in seen]
+    is_open = any(not qosnames.is_ours(name) for name in seen or ("",))  # its own limits came off: nothing holds its jobs
+    names = [item.name for item in ceilings if not question.expired or is_open or item.name in seen]
     if question.keeps_list or not names:
         return
     target = qosnames.ordered(names, _default(question, [item for item in ceilings if item.name in names]))

@@ -231,6 +231,16 @@ def test_a_state_past_its_validity_only_tightens() -> None:
     assert found.qos_list == (SECOND,)
 
 
+@pytest.mark.parametrize("foreign", [(), ("normal",), ("normal", FIRST)])
+def test_past_its_validity_a_list_without_ceilings_is_mended(foreign: tuple[str, ...]) -> None:
+    memory = known(qoses={FIRST: {"cpu": 600}, SECOND: {"cpu": 1200}})
+    qoses = (qos(FIRST, 600), qos(SECOND, 1200))
+    found = change(given(BOTH, replace(OPEN, qos_list=foreign), *qoses, memories=memory, expired=True))
+    assert found.qos_list == LISTED
+    fewer = given(BOTH, replace(OPEN, qos_list=(SECOND,)), *qoses, memories=memory, expired=True)
+    assert one(fewer).change is None
+
+
 def test_a_scheduler_without_such_qoses_is_left_alone() -> None:
     found = one(situation(BOTH, OPEN, settings=QOS))
     assert "limitMode QOS" in found.error
