@@ -10,10 +10,11 @@ from typing import Final
 
 from bursar_agent.usagebook import UsageBook
 from bursar_domain.buckets import SlotKey
-from bursar_domain.units import DAY
+from bursar_domain.units import DAY, HOUR
 from bursar_domain.wire import BooksMark, Receipt
 
 MOST_SLOTS: Final = 20_000
+MOST_AHEAD_SECONDS: Final = 2 * HOUR  # of the ledger's clock; further ahead it may not have taken what it was told
 MARGIN_SECONDS: Final = 62 * DAY  # older slots are not expected to have changed in the time that a ledger lost
 
 
@@ -28,7 +29,8 @@ def mismatch(book: UsageBook, receipt: Receipt) -> str:
         return "the ledger does not know these books: it is an old one"
     if receipt.outdated:
         return "the ledger has newer slots than this agent: its state is an old one"
-    if mark is not None and book.sent_watermark is not None and (mark.watermark or 0) < book.sent_watermark:
+    sent = book.sent_watermark
+    if mark is not None and sent is not None and (mark.watermark or 0) < sent <= receipt.clock + MOST_AHEAD_SECONDS:
         return "the ledger lacks what it was told: it is an old one"
     return ""
 

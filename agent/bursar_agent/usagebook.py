@@ -91,6 +91,10 @@ class UsageBook:
         """There is no account of ours yet, so there is no use before ``now``: nothing older is ever read, nothing is voided."""
         self._record({}, 0, None, self._head_after(0, now, -(-now // HOUR) * HOUR, None))
 
+    def turn_back(self, watermark: int) -> None:
+        """Use is complete up to there and no further, whatever a read said."""
+        self._set_head(replace(self._head(), watermark=watermark))
+
     def _record(self, slots: Mapping[SlotKey, Rows], since: int, until: int | None, head: Head) -> int:
         wanted: dict[SlotKey, Rows] = {key: {} for key in self._counted(since, until)}
         wanted |= {key: rows for key, rows in slots.items() if key.hour >= since and (until is None or key.hour < until)}

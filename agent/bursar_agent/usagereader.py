@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
+
 from bursar_agent.schedulers.base import Scheduler, UsageRead
 from bursar_agent.slices import IsOurs, Slices, Trust, clipped, ended_from
 from bursar_agent.usagebook import UsageBook
@@ -15,7 +17,10 @@ from bursar_domain.buckets import JobUse, slots_of
 from bursar_domain.units import DAY, HOUR
 
 BAD_RECORDS_SECONDS = HOUR
+MOST_AHEAD_SECONDS = 300
 Amount = defaultdict[str, defaultdict[str, int]]
+
+log = structlog.get_logger(__name__)
 
 
 def _amounts() -> Amount:
@@ -60,6 +65,7 @@ class UsageReader:
 
     async def read(self, scheduler: Scheduler, is_ours: IsOurs, first: int, observed_at: int) -> UsageRead:
         """Read and count; DistrustedRead where the records can't be right. ``first``: use before it is nobody's business."""
+        self._turn_back(observed_at)
         oldest, latest = self._oldest(), _hour(observed_at - max(self._overlap, DAY))
         since = max(latest, _hour(first) if oldest is None else oldest)
         found = await scheduler.usage(since)
@@ -85,6 +91,14 @@ class UsageReader:
             self._slices.count(part, Trust())
             if not may_go_on():
                 return
+
+    def _turn_back(self, now: int) -> None:
+        """A watermark that is to come was seen while the clock was ahead: the last day is read again."""
+        mark = self._book.watermark
+        if mark is not None and mark > now + MOST_AHEAD_SECONDS:
+            log.warning("the clock was ahead; what is complete since then is read again", watermark=mark, now=now)
+            self._book.turn_back(now - max(self._overlap, DAY))
+            self.wide_reads += 2
 
     async def _read_again(self, scheduler: Scheduler, is_ours: IsOurs, found: UsageRead, oldest: int) -> None:
         """From ``oldest`` on, and further back where a record from there on is not what was counted."""

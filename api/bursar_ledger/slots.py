@@ -97,9 +97,14 @@ def judge(slots: Iterable[SlotReport], standing: Standing, now: int, factor: int
 def _misplaced(slot: SlotReport, standing: Standing, now: int) -> RefusalReason | None:
     if slot.hour % HOUR or slot.hour < 0:
         return "BadHour"
-    if slot.hour > now + SKEW_SECONDS and not standing.is_simulated:
+    if is_to_come(slot.hour, standing, now):
         return "Future"
     return None if slot.account in standing.accounts else "UnknownAccount"
+
+
+def is_to_come(second: int, standing: Standing, now: int) -> bool:
+    """Whether its hour has not begun yet on any clock that can be right."""
+    return second // HOUR * HOUR > now + SKEW_SECONDS and not standing.is_simulated
 
 
 def _content(slot: SlotReport, bounds: Mapping[str, int]) -> Content | RefusalReason:

@@ -132,7 +132,7 @@ class _Intake:
             await entries.book(self.tx, found, self.now)
 
     async def _move_watermark(self, report: UsageReport) -> bool:
-        if report.watermark is None:
+        if report.watermark is None or slots.is_to_come(report.watermark, self.standing, self.now):
             return False
         epoch = max((slot.epoch for slot in report.slots), default=self.standing.epoch)
         epoch = epoch if report.rebuilt is None else report.rebuilt.epoch

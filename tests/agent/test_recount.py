@@ -238,6 +238,20 @@ async def test_a_page_that_comes_twice_is_no_reason(site: Site) -> None:
     assert await site.totals() == site.expected
 
 
+async def test_a_watermark_of_a_clock_that_was_ahead_is_no_reason(site: Site) -> None:
+    """The ledger does not take it."""
+    site.book.record(slots_of(site.jobs), BASE, NOW + 10**8)
+    for _ in range(3):
+        site.work(hours=1)
+        await site.settle()
+    site.book.turn_back(BASE)
+    site.work()
+    await site.settle()
+    assert site.reasons == []
+    assert await site.totals() == site.expected
+    assert await site.ledger.watermark("alpha") == site.book.watermark == BASE + site.hour * HOUR
+
+
 async def test_an_agent_at_work_notices_a_ledger_that_is_ahead_of_it(stack: Stack, tmp_path: Path) -> None:
     cluster = cluster_settings("ahead")
     await stack.publish(cluster, {"aa": account("aa", allocation("ahead", 1000), members=("ann",))})

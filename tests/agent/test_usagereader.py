@@ -13,7 +13,7 @@ from bursar_agent.slices import LOWER_READS_BEFORE_BELIEF, DistrustedRead
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.usagereader import UsageReader
 from bursar_domain.buckets import JobUse, slots_of
-from bursar_domain.units import HOUR
+from bursar_domain.units import DAY, HOUR
 from bursar_testing.feeds import NothingElse
 
 BASE = 400_000 * HOUR
@@ -142,3 +142,20 @@ async def test_an_account_that_is_not_ours_any_more_keeps_what_was_counted(tmp_p
     records.now += 900
     await reader.read(records, lambda job: False, BASE, records.now)
     assert book.allocated({}, BASE)[0] == 2 * HOUR
+
+
+async def test_a_clock_that_was_ahead_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    """Of the machine that Slurm runs on: a read had found everything complete up to a year from now."""
+    jobs = [JobUse(str(n), "aa", "ann", BASE + n * HOUR, BASE + (n + 1) * HOUR, {"cpu": 2}) for n in range(9)]
+    told = [Story(job, job.start, None) for job in jobs]
+    records = Records(told[:5])
+    book, reader = resume(tmp_path)
+    for now in (BASE + 5 * HOUR, BASE + 365 * DAY):
+        records.now = now
+        await read(reader, records)
+    records.told, records.now = told, BASE + 9 * HOUR
+    await read(reader, records)
+    assert book.allocated({}, BASE)[0] == 9 * 2 * HOUR
+    assert book.watermark == records.now
+    again, _ = resume(tmp_path)
+    assert again.watermark == records.now

@@ -196,6 +196,17 @@ async def test_watermark(ledger: Ledger, site: str, first: tuple[int, int], seco
     assert await ledger.watermark(site) == mark
 
 
+@pytest.mark.parametrize(("kind", "taken"), [("slurm", False), ("simulator", True)])
+async def test_a_watermark_that_is_to_come_is_one_of_a_clock_of_its_own_alone(
+    ledger: Ledger, cluster: str, kind: str, *, taken: bool
+) -> None:
+    """It would close every hour until then, and post corrections where they don't count for as long."""
+    await publish_accounts(ledger, cluster, "a", scheduler=kind)
+    await ledger.put_usage(cluster, usage("1", watermark=NOW - HOUR), NOW)
+    await ledger.put_usage(cluster, usage("2", watermark=NOW + 300 * DAY), NOW)
+    assert await ledger.watermark(cluster) == (NOW + 300 * DAY if taken else NOW - HOUR)
+
+
 async def test_a_page_without_watermark_or_slots_keeps_it(ledger: Ledger, site: str) -> None:
     assert await ledger.watermark(site) is None
     await ledger.put_usage(site, usage("1", slot("a", 0, (3, 1), {}), watermark=100), NOW)

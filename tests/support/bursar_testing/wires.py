@@ -38,10 +38,12 @@ async def new_ledger(folder: Path | None = None) -> AsyncIterator[Ledger]:
             await ledger.close()
 
 
-async def publish_accounts(ledger: Ledger, cluster: str, *accounts: str, capacity: int = 10**7) -> None:
+async def publish_accounts(
+    ledger: Ledger, cluster: str, *accounts: str, capacity: int = 10**7, scheduler: str = "slurm"
+) -> None:
     """Accounts that usage may be reported for: members, no allocations."""
     await ledger.publish(
-        settings(cluster, capacity),
+        settings(cluster, capacity).model_copy(update={"scheduler_type": scheduler}),
         [entry(account) for account in accounts],
         epoch=1,
         acknowledged=0,
