@@ -203,7 +203,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         room=state.room,
         known_room=memory.room if memory.entry_digest else None,
         is_unproven=is_unproven,
-        force=state.changed or doubtful,
+        force=state.changed or doubtful or _is_switched(situation, memory, state),
         fresh=situation.fresh,
         expired=situation.expired,
         caps=state.restriction.caps,
@@ -250,6 +250,13 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         withheld=tuple(answer.withheld),
         ceilings=_ceilings(situation, entry, state),
     )
+
+
+def _is_switched(situation: Situation, memory: AccountMemory, state: _State) -> bool:
+    """Whether the limits move from the account to its QOSes or back. What somebody edited must not hold there by itself."""
+    if situation.settings.limit_mode == "QOS":
+        return bool(state.active) and not memory.qos_list
+    return bool(memory.qoses or memory.qos_list)
 
 
 def _limits(question: limits.Question) -> limits.Answer:

@@ -241,6 +241,22 @@ def test_past_its_validity_a_list_without_ceilings_is_mended(foreign: tuple[str,
     assert one(fewer).change is None
 
 
+def test_a_switch_of_the_mode_mends_what_would_undo_it_also_where_drift_is_only_reported() -> None:
+    reports = QOS.model_copy(update={"drift_limits": "Report"})
+    entry = account("aa", *BOTH.allocations, members=("ann",))
+    limited = view(
+        readings={"cpu": Reading(limit=1800, run_minutes_limit=1800)}, members=frozenset({"ann"}), own_qos=frozenset({"ann"})
+    )
+    there = one(given(entry, limited, memories=remembered(entry, limits={"cpu": 1800}), settings=reports))
+    assert there.change is not None
+    assert there.change.inherit_qos == {"ann"}
+    edited = replace(OPEN, readings={"cpu": Reading(limit=99_999, counter=70)})
+    memory = known(qoses={FIRST: {"cpu": 600}, SECOND: {"cpu": 1200}})
+    account_mode = reports.model_copy(update={"limit_mode": "Account"})
+    back = change(given(BOTH, edited, qos(FIRST, 600), qos(SECOND, 1200), memories=memory, settings=account_mode))
+    assert (back.limits, back.qos_list) == ({"cpu": 70 + 1800}, ())
+
+
 def test_a_scheduler_without_such_qoses_is_left_alone() -> None:
     found = one(situation(BOTH, OPEN, settings=QOS))
     assert "limitMode QOS" in found.error
