@@ -225,6 +225,10 @@ class Books(AgentMemory):
                 if is_news and self.acknowledged_as_not_enforced(cluster):
                     self.touch(item.uid)
 
+    def counted(self, cluster: str, scales: Scales) -> None:
+        """It is published how the cluster's hours are counted."""
+        self._directory.publish(cluster, scales)
+
     def edited(self, uid: str, revision: int) -> None:
         """The ledger has this revision with other hours: whoever repairs it must go above it."""
         before = self._published.get(uid)

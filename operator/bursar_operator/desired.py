@@ -11,7 +11,7 @@ import structlog
 from bursar_domain.keys import Signer
 from bursar_domain.terms import Terms
 from bursar_domain.units import DAY
-from bursar_domain.wire import AccountEntry, AllocationEntry
+from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings
 from bursar_ledger.errors import EditedGrant, StaleEpoch
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import Publication
@@ -91,8 +91,8 @@ class DesiredState:
         for cluster in self._generations:
             delta = await self._ledger.desired(cluster, 0)
             self._known[cluster] = {entry.account: entry.project for entry in delta.entries} if delta else {}
-            if delta and delta.settings.billing:
-                self._billing[cluster] = delta.settings.billing.version
+            if delta:
+                self._counted(delta.settings)
 
     def follow(self) -> None:
         """Hear of every change; what is there already counts as one, so that the first round compares everything."""
@@ -222,9 +222,13 @@ class DesiredState:
             valid_seconds=self._valid_seconds,
             sign=self._signer.sign,
         )
+        self._counted(settings)
+        return publication
+
+    def _counted(self, settings: ClusterSettings) -> None:
+        self._books.counted(settings.cluster, settings.scales)
         if settings.billing is not None:
             self._billing[settings.cluster] = settings.billing.version
-        return publication
 
     def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
         self._books.published(cluster, chosen, publication.revisions)

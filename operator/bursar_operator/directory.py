@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bursar_domain.billing import scales_of
-from bursar_domain.units import Scales
+from bursar_domain.units import UNSCALED, Scales
 from bursar_operator.informers import BY_ACCOUNT, BY_NAMESPACE, Informers
 
 Obj = Mapping[str, Any]
@@ -35,6 +35,7 @@ class Directory:
 
     def __init__(self, informers: Informers) -> None:
         self._informers = informers
+        self._published: dict[str, Scales] = {}
 
     def project(self, name: str) -> Owner | None:
         """The project of that name, if it is settled."""
@@ -63,8 +64,13 @@ class Directory:
         return None if owner is None else (allocation["spec"]["clusterRef"]["name"], owner.account)
 
     def scales(self, cluster: str) -> Scales:
-        """How the cluster's hours are counted."""
-        return scales_of(self._informers.clusters.get(None, cluster))
+        """How the cluster's hours are counted; of one whose object was torn away, as it was published."""
+        found = self._informers.clusters.get(None, cluster)
+        return self._published.get(cluster, UNSCALED) if found is None else scales_of(found)
+
+    def publish(self, cluster: str, scales: Scales) -> None:
+        """The cluster's agent is told that hours are counted so."""
+        self._published[cluster] = scales
 
 
 def _settled(projects: Iterable[Obj]) -> Owner | None:

@@ -9,6 +9,7 @@ from typing import Any
 from bursar_domain.units import HOUR
 from bursar_domain.wire import Delta, Hello, SlotReport, StatusReport, UsageReport, UsageRow
 from bursar_kube.client import Obj
+from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, CLUSTERS, PROJECTS, QUOTAPOOLS
 from bursar_testing import manifests
 from bursar_testing.operatorprocess import Stack
@@ -51,7 +52,7 @@ async def delta(stack: Stack) -> Delta | None:
     return found if found and any(entry.allocations for entry in found.entries) else None
 
 
-async def use(stack: Stack, billing_hours: int) -> None:
+async def use(stack: Stack, billing_hours: int, seq: int = 1) -> None:
     """The agent reports so many billing units for an hour of alice."""
     now = int(time.time())
     hello = Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=now)
@@ -62,7 +63,7 @@ async def use(stack: Stack, billing_hours: int) -> None:
     await stack.ledger.record_status(NAME, status, now)
     quarters = (billing_hours * HOUR // 4,) * 4
     rows = (UsageRow(user="alice", resource="billing", allocated=quarters),)
-    slot = SlotReport(account=NAME, hour=now // HOUR * HOUR - 2 * HOUR, epoch=1, seq=1, rows=rows)
+    slot = SlotReport(account=NAME, hour=now // HOUR * HOUR - 2 * HOUR, epoch=1, seq=seq, rows=rows)
     report = UsageReport(report_id=secrets.token_hex(8), session="s1", slots=(slot,), watermark=now)
     receipt = await stack.ledger.put_usage(NAME, report, now)
     assert receipt.refused == ()
@@ -102,3 +103,27 @@ async def test_new_weights_are_published_with_their_version(stack: Stack, eventu
     for version, cpu in ((1, 1000), (2, 1500)):
         await stack.apply(manifests.cluster("weights", resources=RESOURCES, billing=billing(version, cpu)))
         await eventually(partial(published, version))
+
+
+async def test_a_cluster_that_is_torn_away_leaves_its_service_units(stack: Stack, eventually: Eventually) -> None:
+    """Its finalizer taken by force: hours go on to be counted as they were published, over a restart as well."""
+
+    async def shown(used: int) -> bool:
+        status = (await stack.kube.get(ALLOCATIONS, "main", f"project-{NAME}")).get("status", {})
+        return hours(status.get("used")) == {"billing": used}
+
+    async def torn() -> bool:
+        try:
+            await stack.kube.merge_patch(CLUSTERS, NAME, {"metadata": {"finalizers": None}})
+        except NotFound:
+            return True
+        return False
+
+    await stack.kube.delete(CLUSTERS, NAME)
+    await eventually(torn)
+    await use(stack, 100_100, seq=2)
+    await eventually(partial(shown, 101))
+    await stack.operator.kill()
+    await stack.restart()
+    await use(stack, 60_100, seq=3)
+    await eventually(partial(shown, 61))
