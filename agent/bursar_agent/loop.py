@@ -301,7 +301,8 @@ class Agent:
         for report, slots in usage_pages(book, self.session, self._largest_factor_thousandths):
             receipt = await self._gateway.usage(self._settings.cluster, report)
             why = recount.mismatch(book, receipt)
-            news = book.sent(slots, report.watermark, rebuilt=report.rebuilt, refused=receipt.refused)
+            rebuilt = None if receipt.forgot else report.rebuilt
+            news = book.sent(slots, report.watermark, rebuilt=rebuilt, refused=receipt.refused, report=report.report_id)
             self._note_refused(news)
             if why:
                 log.warning("all use is told anew", reason=why)

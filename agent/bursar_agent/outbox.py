@@ -131,6 +131,7 @@ def usage_pages(
                 slots=slots,
                 watermark=complete if is_last else None,
                 rebuilt=rebuilt if is_last else None,
+                previous=None if book.rebuild_from is None else book.last_report,
                 largest_factor_thousandths=min(largest_factor_thousandths, MOST_FACTOR),
             ),
             slots,

@@ -23,6 +23,8 @@ def mismatch(book: UsageBook, receipt: Receipt) -> str:
     mark = receipt.books
     if mark is not None and mark.epoch > book.epoch:
         return "the ledger has newer books than this agent: its state is an old one"
+    if receipt.forgot:
+        return "the ledger lacks pages of what it is told anew: it is an old one"
     if book.rebuild_from is not None:
         return ""  # it is being told anew
     if receipt.staged or (mark is not None and mark.epoch < book.epoch and book.sent_watermark is not None):

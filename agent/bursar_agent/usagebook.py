@@ -61,6 +61,7 @@ class UsageBook:
         self.ended_from: int | None = None
         self.wanted_from: int | None = None
         self.sent_watermark: int | None = None
+        self.last_report: str | None = None
         self.unsent: dict[SlotKey, Version] = {}
         self._accounts: dict[str, Charges] = {}
         self._load()
@@ -213,15 +214,17 @@ class UsageBook:
         *,
         rebuilt: RebuiltRange | None = None,
         refused: Iterable[Refused] = (),
+        report: str | None = None,
     ) -> list[Refused]:
         """The gateway has these slots, except those that it refused, and the watermark; refusals that are news.
 
         A slot that was refused stays unsent. It is offered again when it changes, and when `offer_again` says so.
+        ``report``: the id under which they were sent.
         """
         reasons = {SlotKey(item.account, item.hour): item for item in refused}
-        news = self.refusals.note([(report, reasons[key]) for report in reports if (key := _key(report)) in reasons])
-        taken = [Sent(report.account, report.hour, report.seq) for report in reports if _key(report) not in reasons]
-        line = SentLine(taken, watermark, rebuilt.start if rebuilt is not None else None)
+        news = self.refusals.note([(slot, reasons[key]) for slot in reports if (key := _key(slot)) in reasons])
+        taken = [Sent(slot.account, slot.hour, slot.seq) for slot in reports if _key(slot) not in reasons]
+        line = SentLine(taken, watermark, rebuilt.start if rebuilt is not None else None, report)
         self.file.append(line)
         self._take_sent(line)
         return news
@@ -290,6 +293,8 @@ class UsageBook:
                 del self.unsent[key]
         if line.watermark is not None:
             self.sent_watermark = line.watermark
+        if line.report is not None:
+            self.last_report = line.report
         begin = self.rebuild_from
         if line.rebuilt is not None and begin is not None and line.rebuilt <= self._void_from(begin):
             self.rebuild_from = None
@@ -335,7 +340,7 @@ class UsageBook:
     def snapshot(self) -> Snapshot:
         """What of the file is true now."""
         newest = {name: charges.versions() for name, charges in self._accounts.items()}
-        return Snapshot(self.file.size(), self._head(), self.sent_watermark, dict(self.unsent), newest)
+        return Snapshot(self.file.size(), self._head(), self.sent_watermark, self.last_report, dict(self.unsent), newest)
 
 
 def _key(report: SlotReport) -> SlotKey:

@@ -74,11 +74,12 @@ class ReadLine:
 
 @dataclass(frozen=True, slots=True)
 class SentLine:
-    """A page that the gateway took; ``rebuilt``: the last one of a rebuild that began at this hour."""
+    """A page that the gateway took, by its ``report``; ``rebuilt``: the last one of a rebuild that began at this hour."""
 
     slots: Sequence[Sent]
     watermark: int | None
     rebuilt: int | None = None
+    report: str | None = None
 
 
 Line = ReadLine | SentLine
@@ -91,6 +92,7 @@ class Snapshot:
     size: int
     head: Head
     sent_watermark: int | None
+    last_report: str | None
     unsent: Mapping[SlotKey, Version]
     newest: Mapping[str, tuple[Sequence[int], Sequence[int]]]
 
@@ -136,7 +138,7 @@ class UsageFile:
         kept = (_head("kept", snapshot.head, piece) for piece in _pieces(slots))
         unsent = iter(snapshot.unsent.items())
         new = (_dump(ReadLine(snapshot.head, piece)) for piece in iter(lambda: list(islice(unsent, SLOTS_PER_LINE)), []))
-        last = (_dump(ReadLine(snapshot.head, ())), _dump(SentLine((), snapshot.sent_watermark)))
+        last = (_dump(ReadLine(snapshot.head, ())), _dump(SentLine((), snapshot.sent_watermark, report=snapshot.last_report)))
         write_beside(self.path, (orjson.dumps(line) + b"\n" for lines in (kept, new, last) for line in lines))
 
     def use_compact(self, snapshot: Snapshot) -> None:
@@ -175,6 +177,7 @@ def _dump(line: Line) -> dict[str, object]:
             "slots": [tuple(slot) for slot in line.slots],
             "watermark": line.watermark,
             "rebuilt": line.rebuilt,
+            "report": line.report,
         }
     kind = "kept" if line.kept else "read"
     return _head(kind, line.head, [_dump_slot(key, version) for key, version in line.slots])
@@ -208,7 +211,7 @@ def _read(line: Mapping[str, Any]) -> ReadLine:
 
 def _sent(line: Mapping[str, Any]) -> SentLine:
     slots = [Sent(account, hour, seq) for account, hour, seq in line["slots"]]
-    return SentLine(slots, line["watermark"], line.get("rebuilt"))
+    return SentLine(slots, line["watermark"], line.get("rebuilt"), line.get("report"))
 
 
 def _load_slot(slot: RawSlot) -> tuple[SlotKey, Version]:

@@ -26,6 +26,12 @@ async def receipt_of(tx: AsyncConnection, cluster: str, kind: ReportKind, report
     return Receipt(clock=now, accepted=row.accepted, dropped=row.dropped, staged=row.staged, refused=refused)
 
 
+async def is_known(tx: AsyncConnection, cluster: str, kind: ReportKind, report: str) -> bool:
+    """Whether this report came in the last day."""
+    query = select(Report.at).where(Report.cluster == cluster, Report.kind == kind, Report.report == report)
+    return (await tx.execute(query)).first() is not None
+
+
 async def remember(tx: AsyncConnection, cluster: str, kind: ReportKind, report: str, receipt: Receipt) -> None:
     """Keep the receipt for a day; an older report that comes again is still harmless, its slots are no news."""
     now = receipt.clock

@@ -23,7 +23,8 @@ class Usage:
         """Replace each slot whose version is greater than the stored one; ``dropped`` counts those that are no news.
 
         A slot that can't be true is refused by itself, with the reason. A change of a closed slot is an entry too, a
-        `Correction`. Slots of a rebuild count once its last page is in.
+        `Correction`. Slots of a rebuild count once its last page is in, unless the report before that is not known: then this
+        ledger is an old one that lacks pages.
         """
         async with self._database.write() as tx:
             await sessions.fence(tx, cluster, report.session, now)
@@ -31,7 +32,9 @@ class Usage:
             if known is not None:
                 return known
             work = _Intake(tx, cluster, now, await slot_rows.standing(tx, cluster, {slot.account for slot in report.slots}))
-            receipt = await work.take(report)
+            is_next = report.previous is None or await reports.is_known(tx, cluster, "usage", report.previous)
+            receipt = await work.take(report if is_next else report.model_copy(update={"rebuilt": None}))
+            receipt = receipt.model_copy(update={"forgot": not is_next})
             await reports.remember(tx, cluster, "usage", report.report_id, receipt)
         return receipt
 

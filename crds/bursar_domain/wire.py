@@ -343,6 +343,7 @@ class UsageReport(Wire):
     """Slots, and the watermark (epoch seconds of the scheduler's clock) up to which use is complete once this page is in.
 
     ``rebuilt`` stands on the last page of a rebuild: its slots count from then on, and every lower epoch is void there.
+    ``previous``: during a rebuild the report before this one; a ledger that does not know it lacks pages of the rebuild.
     ``largest_factor_thousandths`` is the largest usage factor: so much more than it has a cluster may be charged for.
     """
 
@@ -351,6 +352,7 @@ class UsageReport(Wire):
     slots: tuple[SlotReport, ...]
     watermark: Seconds | None = None
     rebuilt: RebuiltRange | None = None
+    previous: Name | None = None
     largest_factor_thousandths: Annotated[int, Field(ge=0, le=MOST_FACTOR)] = WHOLE
 
 
@@ -377,7 +379,8 @@ class Receipt(Wire):
 
     ``outdated``: how many of those that are no news are older than what is there, or contradict it. ``books``: how far they
     were before this report; None where it came before. An agent that was further, or whose slots wait or are outdated though it
-    rebuilds nothing, knows by these that ledger and agent no longer have the same past, and rebuilds.
+    rebuilds nothing, knows by these that ledger and agent no longer have the same past, and rebuilds. ``forgot``: so it does
+    though it rebuilds already, for the ledger does not know the report before; a rebuild is not completed by such a page.
     """
 
     clock: Seconds
@@ -385,5 +388,6 @@ class Receipt(Wire):
     dropped: int = 0
     staged: int = 0
     outdated: int = 0
+    forgot: bool = False
     refused: tuple[Refused, ...] = ()
     books: BooksMark | None = None

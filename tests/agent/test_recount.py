@@ -64,7 +64,8 @@ class Site:
         for report, slots in usage_pages(self.book, "s"):
             receipt = await self.ledger.put_usage("alpha", report, NOW)
             why = recount.mismatch(self.book, receipt)
-            self.book.sent(slots, report.watermark, rebuilt=report.rebuilt, refused=receipt.refused)
+            rebuilt = None if receipt.forgot else report.rebuilt
+            self.book.sent(slots, report.watermark, rebuilt=rebuilt, refused=receipt.refused, report=report.report_id)
             if why:
                 self.reasons.append(why)
                 recount.begin(self.book, receipt.books, EPOCH)
@@ -133,6 +134,34 @@ async def test_a_ledger_that_was_restored_gets_what_it_lost(site: Site) -> None:
     assert site.book.epoch > epoch
     assert await site.totals() == site.expected
     assert await site.ledger.watermark("alpha") == site.book.watermark
+
+
+@pytest.mark.parametrize("pages", range(1, 9))
+@pytest.mark.parametrize("restored", ["ledger", "nothing"])
+async def test_a_ledger_that_is_restored_again_while_it_is_told_anew_gets_everything(
+    site: Site, pages: int, restored: str
+) -> None:
+    """The pages that waited in it are gone, and its mark is the same as before."""
+    await site.back_up("ledger")
+    site.work()
+    await site.settle()
+    await site.restore("ledger")
+    site.work(hours=1, count=1)
+    for _ in range(pages):
+        await site.deliver()
+        await site.telling.step()
+        await site.telling.step()
+    await site.restore(restored)
+    if pages % 2:
+        site.resume()
+        await site.book.compact_aside()
+        site.read()
+    await site.settle()
+    site.work(hours=1, count=1)
+    await site.settle()
+    assert len(site.reasons) == 2
+    assert site.book.rebuild_from is None
+    assert await site.totals() == site.expected
 
 
 async def test_a_ledger_that_was_made_anew_gets_everything(site: Site) -> None:
