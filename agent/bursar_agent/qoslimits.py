@@ -234,8 +234,13 @@ def _own_limit(question: Question, resource: TrackedResource, seen: Reading, ans
 
 
 def _has_news(question: Question, trackable: str, ceilings: Iterable[_Ceiling]) -> bool:
-    """Whether anything is known that the last decision did not know. Then all are decided anew: what one gets, others lose."""
+    """Whether anything is known that the last decision did not know. Then all are decided anew: what one gets, others lose.
+
+    Where its members could get around the QOSes, jobs may run that none of these counts.
+    """
     if question.force or question.fresh or _has_fallen(question, trackable, ceilings):
+        return True
+    if _is_list_edited(question) or (question.view is not None and question.view.own_qos):
         return True
     return any(item.view is None or item.is_edited(trackable) for item in ceilings)
 
@@ -308,10 +313,7 @@ def _list(question: Question, ceilings: list[_Ceiling], answer: Answer) -> None:
     if question.keeps_list or not names:
         return
     target = qosnames.ordered(names, _default(question, [item for item in ceilings if item.name in names]))
-    is_drift = (
-        question.view is not None and bool(question.written_list) and not question.in_doubt and seen != question.written_list
-    )
-    if is_drift:
+    if _is_list_edited(question):
         answer.drift.append(f"QOSes of {question.account} are {_words(seen)}, were set to {_words(question.written_list)}")
         if _only_reports(question) and target == question.written_list:
             return
@@ -319,6 +321,13 @@ def _list(question: Question, ceilings: list[_Ceiling], answer: Answer) -> None:
     if target != seen:
         answer.qos_list = target
         answer.reasons.append(f"{question.account}: its QOSes are {_words(target)}")
+
+
+def _is_list_edited(question: Question) -> bool:
+    """Whether somebody else wrote which QOSes its jobs may have."""
+    if question.view is None or question.in_doubt:
+        return False
+    return bool(question.written_list) and question.view.qos_list != question.written_list
 
 
 def _heirs(question: Question, answer: Answer) -> None:

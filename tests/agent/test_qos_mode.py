@@ -158,6 +158,10 @@ def test_between_reads_of_records_all_ceilings_move_or_none() -> None:
     assert one(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 1200, 240), **ran)).change is None
     edited = change(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 1500, 240), **ran))
     assert {item.name: item.limits["cpu"] for item in edited.qoses} == {FIRST: 360, SECOND: 240 + 1200}
+    elsewhere = replace(OPEN, readings={"cpu": Reading(counter=70, running=300)})
+    for around in ({"qos_list": ()}, {"own_qos": frozenset({"ann"})}):
+        loose = one(given(BOTH, replace(elsewhere, **around), qos(FIRST, 600), qos(SECOND, 1200, 240), **ran)).memory
+        assert loose.qoses == {FIRST: {"cpu": 60 + 1}, SECOND: {"cpu": 240 + 1200}}
     samples = {(SECOND, "cpu"): [Sample(NOW - 20, 240), Sample(NOW - 10, 0), Sample(NOW, 0)]}
     fallen = change(given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 960), samples=samples, **ran | {"memories": known()}))
     assert {item.name: item.limits["cpu"] for item in fallen.qoses} == {FIRST: 360, SECOND: 1200}
