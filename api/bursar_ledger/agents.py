@@ -8,8 +8,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.wire import AccountState, Brake, Hello, Miss, Receipt, StatusReport
-from bursar_ledger import changes, reports, sessions
+from bursar_ledger import changes, reports, sessions, slot_rows
 from bursar_ledger.database import Database, chunks, insert_into, upsert
+from bursar_ledger.slots import SKEW_SECONDS
 from bursar_ledger.tables import Acknowledgement, Agent, Grant, State, Status, Watermark
 
 
@@ -48,13 +49,17 @@ class Agents:
     _database: Database
 
     async def record_status(self, cluster: str, report: StatusReport, now: int) -> Receipt:
-        """Take a status report in: accounts replace, revisions only grow; ``dropped`` counts foreign allocations."""
+        """Take a status report in: accounts replace, revisions only grow; ``dropped`` counts foreign allocations.
+
+        A scheduler's time that is to come is taken for ours, unless it is a simulator's: windows would close long before.
+        """
         async with self._database.write() as tx:
             await sessions.fence(tx, cluster, report.session, now)
             known = await reports.receipt_of(tx, cluster, "status", report.report_id, now)
             if known is not None:
                 return known
-            await _store_status(tx, cluster, report)
+            latest = None if await slot_rows.is_simulated(tx, cluster) else now + SKEW_SECONDS
+            await _store_status(tx, cluster, report, latest)
             await _store_states(tx, cluster, report)
             owners = await _owners(tx, cluster, report.acknowledgements)
             await _store_acknowledgements(tx, cluster, report, owners)
@@ -126,13 +131,13 @@ def _record(
     )
 
 
-async def _store_status(tx: AsyncConnection, cluster: str, report: StatusReport) -> None:
+async def _store_status(tx: AsyncConnection, cluster: str, report: StatusReport, latest: int | None) -> None:
     misses = [miss.model_dump(by_alias=True) for miss in report.misses]
     row = {
         "cluster": cluster,
         "generation": report.generation,
         "digest": report.digest,
-        "scheduler_time": report.scheduler_time,
+        "scheduler_time": report.scheduler_time if latest is None else min(report.scheduler_time, latest),
         "enforced_at": report.enforced_at,
         "brake": None if report.brake is None else report.brake.canonical().decode(),
         "misses": orjson.dumps(misses).decode(),

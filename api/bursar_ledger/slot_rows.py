@@ -12,7 +12,7 @@ from bursar_domain.units import DAY
 from bursar_domain.wire import RebuiltRange
 from bursar_ledger import bulk, partitions
 from bursar_ledger.slots import Content, FlatRow, Standing
-from bursar_ledger.tables import Bucket, Hour, Rebuild, Slot
+from bursar_ledger.tables import Bucket, Head, Hour, Rebuild, Slot
 
 _ROWS: Final = (
     'account, hour, "user", resource, allocated_0, allocated_1, allocated_2, allocated_3,'
@@ -40,9 +40,19 @@ async def standing(tx: AsyncConnection, cluster: str, accounts: Collection[str])
         rolled_before=mark.rolled_before or 0,
         rebuilds=tuple(RebuiltRange(epoch=row.epoch, start=row.since, end=row.until) for row in rebuilds),
         capacity={item["name"]: item["capacity"] for item in settings.get("resources", ())},
-        is_simulated=settings.get("schedulerType") == SIMULATOR,
+        is_simulated=_is_simulated(settings),
         accounts=await _published(tx, cluster, accounts),
     )
+
+
+async def is_simulated(tx: AsyncConnection, cluster: str) -> bool:
+    """Whether the cluster has a clock of its own."""
+    found = (await tx.execute(select(Head.settings).where(Head.cluster == cluster))).scalar_one_or_none()
+    return found is not None and _is_simulated(orjson.loads(found))
+
+
+def _is_simulated(settings: Mapping[str, Any]) -> bool:
+    return settings.get("schedulerType") == SIMULATOR
 
 
 async def _published(tx: AsyncConnection, cluster: str, accounts: Collection[str]) -> frozenset[str]:

@@ -5,7 +5,7 @@ import pytest
 from bursar_domain.keys import Signer
 from bursar_domain.wire import AccountState, Brake, Miss
 from bursar_ledger import Fenced, Ledger
-from bursar_testing.wires import allocation, entry, hello, settings, status, usage
+from bursar_testing.wires import allocation, entry, hello, publish_accounts, settings, status, usage
 
 BUSY = AccountState(account="a", state="Enforced", committed={"cpu": 7})
 
@@ -135,3 +135,14 @@ async def test_a_report_is_forgotten_after_a_day(ledger: Ledger, cluster: str) -
     number = await ledger.change_number()
     await ledger.record_status(cluster, status("1"), 3 + 86_400)
     assert await ledger.change_number() > number
+
+
+@pytest.mark.parametrize(("kind", "time"), [("slurm", 10_300), ("simulator", 10**8)])
+async def test_a_time_that_is_to_come_is_a_simulators_alone(ledger: Ledger, cluster: str, kind: str, time: int) -> None:
+    """The agent's clock was ahead in its last cycle."""
+    await publish_accounts(ledger, cluster, "a", scheduler=kind)
+    await ledger.record_hello(cluster, hello(), 10_000)
+    await ledger.record_status(cluster, status("1", scheduler_time=9_999), 10_000)
+    assert (await ledger.agents())[cluster].scheduler_time == 9_999
+    await ledger.record_status(cluster, status("2", scheduler_time=10**8), 10_000)
+    assert (await ledger.agents())[cluster].scheduler_time == time
