@@ -13,6 +13,8 @@ from bursar_ledger.tables import Firing, RulesInForce
 
 Direction = Literal["up", "down"]
 KEY: Final = ("uid", "window", "rule", "direction")
+Fired = tuple[str, int, str, str]
+"""Allocation, start of the window, what was crossed, direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,11 @@ class Firings:
             statement = insert_into(tx, Firing).values(row).on_conflict_do_nothing(index_elements=KEY)
             return (await tx.execute(statement.returning(Firing.at))).first() is not None
 
-    async def has_fired(self, uid: str, window: int, rule: str, direction: Direction) -> bool:
-        """Whether that is remembered."""
-        key = dict(zip(KEY, (uid, window, rule, direction), strict=True))
-        query = select(Firing.at).where(*(getattr(Firing, name) == value for name, value in key.items()))
+    async def fired(self, uids: Collection[str]) -> set[Fired]:
+        """What is remembered of these allocations."""
+        query = select(Firing.uid, Firing.window, Firing.rule, Firing.direction).where(Firing.uid.in_(uids))
         async with self._database.read() as tx:
-            return (await tx.execute(query)).first() is not None
+            return {(uid, window, rule, direction) for uid, window, rule, direction in await tx.execute(query)}
 
     async def set_rules(self, states: Sequence[InForce]) -> None:
         """Replace the rules in force of each allocation, all in one write."""

@@ -19,7 +19,7 @@ from bursar_kube.errors import AlreadyExists, Forbidden, Invalid, KubeError, Not
 from bursar_kube.resources import EVENTS
 from bursar_ledger.entries import Booked
 from bursar_ledger.errors import BadReport, LedgerError
-from bursar_ledger.firings import InForce
+from bursar_ledger.firings import Fired, InForce
 from bursar_ledger.ledger import Ledger
 from bursar_operator.domain import happenings
 from bursar_operator.domain.happenings import Change, Happening, Scene, State
@@ -118,7 +118,8 @@ class Crossings:
             while len(turn) < MOST_AT_ONCE and not self._waiting.empty():
                 turn.append(self._waiting.get_nowait())
             await self._insist(partial(self._remember, [(item, item.changes) for item in turn]))
-            left = [(item, item.changes - {await self._told(happening) for happening in item.told}) for item in turn]
+            known = await self._insist(partial(self._ledger.fired, {item.uid for item in turn if item.told})) or set()
+            left = [(item, item.changes - {await self._told(happening, known) for happening in item.told}) for item in turn]
             await self._insist(partial(self._remember, [(item, untold) for item, untold in left if item.told]))
 
     async def _remember(self, turn: Sequence[tuple[Waiting, set[Change]]]) -> None:
@@ -133,15 +134,19 @@ class Crossings:
         }
         await self._ledger.set_rules(list(rows.values()))
 
-    async def _told(self, happening: Happening) -> Change | None:
-        """Which one was told; None where it could not be."""
-        return await self._insist(partial(self._tell, happening))
-
-    async def _tell(self, told: Happening) -> Change | None:
-        """Make the Event unless it was told before; where its namespace is gone there is nobody to tell."""
-        change = told.what, told.direction
-        if await self._ledger.has_fired(told.uid, told.window, *change):
+    async def _told(self, happening: Happening, known: set[Fired]) -> Change | None:
+        """Which one was told; None where it could not be. ``known``: what was told before."""
+        change = happening.what, happening.direction
+        identity = happening.uid, happening.window, *change
+        if identity in known:
             return change
+        found = await self._insist(partial(self._tell, happening, change))
+        if found is not None:
+            known.add(identity)
+        return found
+
+    async def _tell(self, told: Happening, change: Change) -> Change | None:
+        """Make the Event; where its namespace is gone there is nobody to tell."""
         try:
             await self._kube.create(EVENTS, happenings.event(told, self._now()))
         except (AlreadyExists, NotFound):

@@ -145,13 +145,14 @@ async def test_an_inserted_row_and_an_edited_head_are_found(own: Ledger) -> None
 
 
 async def test_rules_fire_once_in_a_window_and_direction(own: Ledger) -> None:
-    assert not await own.has_fired("u", 0, "Hold@Used100", "up")
+    assert await own.fired(["u"]) == set()
     assert await own.fire("u", 0, "Hold@Used100", "up", 5, 100)
-    assert await own.has_fired("u", 0, "Hold@Used100", "up")
-    assert not await own.has_fired("u", 0, "Hold@Used100", "down")
     assert not await own.fire("u", 0, "Hold@Used100", "up", 9, 120)
     assert await own.fire("u", 0, "Hold@Used100", "down", 9, 90)
     assert await own.fire("u", 900, "Hold@Used100", "up", 9, 100)
+    assert await own.fire("v", 0, "Exhausted", "up", 9, 100)
+    assert await own.fired({"u", "w"}) == {("u", at, "Hold@Used100", way) for at, way in ((0, "up"), (0, "down"), (900, "up"))}
+    assert await own.fired(set()) == set()
 
 
 async def test_rules_in_force_outlive_their_process(own: Ledger) -> None:

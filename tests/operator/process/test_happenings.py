@@ -152,7 +152,7 @@ async def test_an_event_that_is_there_already_counts_as_told(stack: Stack, event
         await told(crossings, stack, eventually, uid, last)
     notes = [note for _, _, note in await events(stack, "twice")]
     assert len([note for note in notes if "Hold from 100 %" in note]) == 1
-    assert await stack.ledger.has_fired(uid, JANUARY, "Hold@Used100", "up")
+    assert (uid, JANUARY, "Hold@Used100", "up") in await stack.ledger.fired({uid})
 
 
 async def test_a_long_outage_loses_no_event_and_one_that_is_refused_stops_no_other(
@@ -162,7 +162,10 @@ async def test_a_long_outage_loses_no_event_and_one_that_is_refused_stops_no_oth
     uid = allocation["metadata"]["uid"]
     kube = await DeafKube.connect(str(stack.kubeconfig))
     assert isinstance(kube, DeafKube)
-    fired = partial(stack.ledger.has_fired, uid, JANUARY, direction="up")
+
+    async def fired(rule: str) -> bool:
+        return (uid, JANUARY, rule, "up") in await stack.ledger.fired({uid})
+
     for error, refusals, is_told in ((Unavailable("nobody answers"), 50, True), (Invalid("it breaks a rule"), 1, False)):
         kube.error, kube.refusals = error, refusals
         crossings = Crossings(kube, stack.ledger, Metrics(), lambda: NOW, retry_seconds=0.01)
