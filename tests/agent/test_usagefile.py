@@ -30,7 +30,7 @@ def state(book: UsageBook) -> tuple[object, ...]:
     """All that the books say."""
     charged = {name: (charges.spans(()), charges.spans(CUTS), list(charges.hours(0))) for name, charges in book.accounts()}
     head = book.epoch, book.seq, book.watermark, book.covered_from, book.rebuild_from, book.sent_watermark, book.recount_to
-    return head, dict(book.unsent), charged
+    return (*head, book.last_report), dict(book.unsent), charged
 
 
 @dataclass
@@ -54,7 +54,7 @@ def deliver(book: UsageBook, gateway: Gateway) -> None:
     for report, slots in usage_pages(book, "s"):
         for slot in slots:
             gateway.take(slot)
-        book.sent(slots, report.watermark, rebuilt=report.rebuilt)
+        book.sent(slots, report.watermark, rebuilt=report.rebuilt, report=report.report_id)
 
 
 @dataclass(frozen=True)
