@@ -117,9 +117,11 @@ async def test_apply_with_ones_own_rights(people: Site, granted: tuple[str, str]
 
 async def test_apply_says_what_to_do_instead_of_moving_charges(people: Site, granted: tuple[str, str]) -> None:
     cluster, mine = granted
-    [stored] = [
-        item for item in parsed(await people.bursar("get", "allocations", "-o", "json"), "json") if item["project"] == mine
-    ]
+    stored = next(
+        item
+        for item in parsed(await people.bursar("get", "allocations", "-o", "json"), "json")
+        if (item["project"], item["name"]) == (mine, "main")
+    )
     document = make.allocation(mine, "main", stored["spec"]["poolRef"]["name"], 120, cluster, recurrence={"every": "Month"})
     ran = await people.bursar("apply", "-f", "-", "--as", "dana", stdin=yaml.safe_dump(document))
     assert ran.code == REFUSED

@@ -144,7 +144,9 @@ async def counted(slurm: Slurm, settings: ClusterSettings, tmp_path_factory: pyt
         await story.short_jobs()
         await story.parts()
         await story.ill_fated()
-        await until(lambda: _all_recorded(scheduler, story.mix, since), "the database has the end of every attempt")
+        await until(
+            lambda: _all_recorded(scheduler, story.mix, since), "the database has the end of every attempt", seconds=120
+        )
     finally:
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
