@@ -36,7 +36,7 @@ async def test_use_beyond_what_is_installed_is_taken_where_a_factor_explains_it(
     """128 CPUs at three times the price."""
     yesterday = int(time.time()) - 24 * HOUR
     settings = agent_settings(stack, "dear", tmp_path, {})
-    await stack.publish(cluster_settings("dear"), {"aa": account("aa", allocation("x", 10**6), members=("ann",))})
+    await stack.publish(cluster_settings("dear"), {"aa": account("aa", allocation("dear-x", 10**6), members=("ann",))})
     await enrol(stack, settings)
     scheduler = Dear(SimulatorSettings.model_validate({"ends_at": yesterday}), tmp_path)
     agent = Agent(settings, identity.load(tmp_path, "dear"), scheduler)
@@ -44,7 +44,7 @@ async def test_use_beyond_what_is_installed_is_taken_where_a_factor_explains_it(
     try:
 
         async def is_granted() -> bool:
-            return (await stack.ledger.acknowledgements("dear")).get("x") == 1
+            return (await stack.ledger.acknowledgements("dear")).get("dear-x") == 1
 
         await soon(is_granted, "the grant is in force")
         scheduler.submit("ann", "aa", HOUR, {"cpu": 128})
