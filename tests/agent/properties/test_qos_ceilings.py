@@ -6,7 +6,6 @@ end, restarts, and the mode switched to Account and back.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pytest
@@ -20,13 +19,14 @@ from bursar_agent.grants import Charged, Grants
 from bursar_agent.memory import AccountMemory
 from bursar_agent.plan import Figures, Situation
 from bursar_agent.samples import Samples
-from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosChange, QosView, Reading
+from bursar_agent.schedulers.base import AccountChange
 from bursar_agent.schedulers.slurm import qos
 from bursar_agent.shares import shares
 from bursar_domain.ceiling import Sample
 from bursar_domain.units import HOUR, MINUTE
 from bursar_domain.wire import AccountEntry
 from bursar_testing.agents import account, allocation, cluster_settings
+from bursar_testing.qosmodel import Job, Machine
 
 START: Final = 470_000 * HOUR
 CAPACITY: Final = 8
@@ -49,99 +49,6 @@ def test_shares_are_what_is_left_and_nobody_starts_what_others_use_up(pairs: lis
     assert startable <= max(0, total - promised)
     if all(left >= run for left, run in pairs) and elsewhere <= sum(left - run for left, run in pairs):
         assert startable == sum(lefts) - promised  # nothing that fits is refused
-
-
-@dataclass
-class Job:
-    """Work under one QOS (""  for none of ours); ``end`` as it will be, ``limit`` as it was asked for."""
-
-    qos: str
-    cpus: int
-    start: int
-    end: int
-    limit: int
-
-    def used(self, now: int) -> int:
-        """Unit-seconds up to now."""
-        return self.cpus * max(0, min(now, self.end) - self.start)
-
-    def rest(self, now: int) -> int:
-        """What it may still use."""
-        return self.cpus * (self.limit - now) if now < self.end else 0
-
-
-@dataclass
-class Machine:
-    """What a scheduler has of one account: limits by QOS ("" is the account itself), counters, who may use what."""
-
-    limits: dict[str, int] = field(default_factory=dict)
-    walls: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, int] = field(default_factory=dict)
-    listed: tuple[str, ...] = ()
-    exists: bool = False
-    held: bool = False
-    jobs: list[Job] = field(default_factory=list)
-
-    def counter(self, name: str, now: int) -> int:
-        """Unit-seconds; the account's has those of all its jobs."""
-        return sum(job.used(now) for job in self.jobs if name in ("", job.qos)) - self.lost.get(name, 0)
-
-    def running(self, name: str, now: int) -> int:
-        """Unit-seconds that running jobs may still use."""
-        return sum(job.rest(now) for job in self.jobs if name in ("", job.qos))
-
-    def reading(self, name: str, now: int) -> Reading:
-        """As the agent sees it."""
-        limit, wall = self.limits.get(name, -1), self.walls.get(name, -1)
-        return Reading(
-            limit=None if limit < 0 else limit,
-            run_minutes_limit=None if wall < 0 else wall,
-            counter=self.counter(name, now) // MINUTE,
-            running=self.running(name, now) // MINUTE,
-        )
-
-    def observe(self, now: int) -> Observation:
-        """The account, the root account, and the QOSes."""
-        view = AccountView("aa", owned=True, parent="bursar", readings={"cpu": self.reading("", now)}, held=self.held)
-        views = {"aa": replace(view, qos_list=self.listed)} if self.exists else {}
-        qoses = {name: QosView(name, {"cpu": self.reading(name, now)}) for name in self.limits if name}
-        return Observation(now, views, AccountView("bursar", owned=True, parent="root"), qoses=qoses)
-
-    def write(self, change: AccountChange) -> None:
-        """One phase, in the order of the real one."""
-        if change.create:
-            self.exists, self.limits[""] = True, 1
-        for item in change.qoses:
-            self._write_qos(item)
-        self.limits |= {"": change.limits["cpu"]} if change.limits else {}
-        self.walls |= {"": change.run_minutes["cpu"]} if change.run_minutes else {}
-        self.held = self.held if change.held is None else change.held
-        self.listed = self.listed if change.qos_list is None else change.qos_list
-
-    def _write_qos(self, item: QosChange) -> None:
-        if item.create:
-            assert item.name not in self.limits
-            self.limits[item.name] = 1
-        if "cpu" in item.limits:
-            if item.tightens:
-                assert 0 <= item.limits["cpu"] <= self.limits[item.name] or self.limits[item.name] < 0
-            self.limits[item.name] = item.limits["cpu"]
-        self.walls |= {item.name: item.run_minutes["cpu"]} if item.run_minutes else {}
-
-    def usable(self) -> tuple[str, ...]:
-        """Under what jobs may start: QOSes of its list, or the account itself."""
-        if not self.exists or self.held:
-            return ()
-        return self.listed or ("",)
-
-    def room(self, name: str, now: int) -> float:
-        """Unit-seconds between limit and counter."""
-        limit = self.limits.get(name, -1)
-        return float("inf") if limit < 0 else max(0, limit * MINUTE - self.counter(name, now))
-
-    def startable(self, name: str, now: int) -> float:
-        """What may start now."""
-        return max(0, self.room(name, now) - self.running(name, now))
 
 
 class Ceilings(RuleBasedStateMachine):
@@ -382,7 +289,14 @@ class Backwards(Ceilings):
 
 
 class WithoutGrowth(Ceilings):
-    """Use that only counters show is not counted."""
+    """Use that only counters show is not counted. That shows where jobs run between two looks, which chance seldom makes."""
+
+    @rule(which=st.integers(0, 3), cpus=st.integers(1, CAPACITY), minutes=st.integers(30, 300))
+    def work(self, which: int, cpus: int, minutes: int) -> None:
+        """A job that runs to its end, where it may start; then the agent looks."""
+        self.submit(which, cpus, minutes, 100)
+        self.advance(minutes * MINUTE)
+        self.cycle()
 
     def watched(self) -> Mapping[tuple[str, str], Sequence[Sample]]:
         """Counters that never moved."""
