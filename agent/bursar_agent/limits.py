@@ -99,25 +99,30 @@ def _resource(question: Question, resource: TrackedResource, answer: Answer) -> 
     if drift:
         answer.drift.append(drift)
     write_concurrent(question, resource, seen, answer)
-    if drift and question.settings.drift_limits != "Enforce" and not question.force:
+    if drift and only_reports(question):
         return
     target = _target(question, resource, seen, force=question.force or bool(drift))
-    if _holds_back(question, name, seen, target):
+    if holds_back(question, name, seen, target):
         answer.withheld.append(name)
         target = seen.limit or target
     if question.expired and not tightens(target, seen.limit):
         return
     _write_limit(question, resource, seen, target, answer)
-    _write_wall(question, name, seen, target, answer)
+    if (wall := wall_to_write(question, seen, target)) is not None:
+        answer.run_minutes[name] = wall
 
 
 def drift_of(question: Question, name: str, seen: Reading) -> str:
     """A sentence where the limit is not the one that was written last."""
-    written = question.written.get(name)
-    in_force = UNLIMITED if seen.limit is None else seen.limit
-    if question.view is None or written is None or written == in_force:
+    written, limit = question.written.get(name), in_force(seen.limit)
+    if question.view is None or written is None or written == limit:
         return ""
-    return f"{name} limit of {question.account} is {words(in_force)}, was set to {words(written)}"
+    return f"{name} limit of {question.account} is {words(limit)}, was set to {words(written)}"
+
+
+def in_force(limit: int | None) -> int:
+    """A limit as it was read, as it would be written."""
+    return UNLIMITED if limit is None else limit
 
 
 def words(limit: int) -> str:
@@ -145,7 +150,12 @@ def _target(question: Question, resource: TrackedResource, seen: Reading, *, for
     return ceiling.limit(reading)
 
 
-def _holds_back(question: Question, trackable: str, seen: Reading, target: int) -> bool:
+def only_reports(question: Question) -> bool:
+    """Whether what somebody else wrote stays."""
+    return question.settings.drift_limits != "Enforce" and not question.force
+
+
+def holds_back(question: Question, trackable: str, seen: Reading, target: int) -> bool:
     """Whether a raise has to wait until records are complete again."""
     return seen.limit is not None and target > seen.limit and is_blind(question, trackable)
 
@@ -215,15 +225,14 @@ def tightens(target: int, in_force: int | None) -> bool:
 
 
 def _write_limit(question: Question, resource: TrackedResource, seen: Reading, target: int, answer: Answer) -> None:
-    name = resource.trackable
-    in_force = UNLIMITED if seen.limit is None else seen.limit
+    name, before = resource.trackable, in_force(seen.limit)
     answer.written[name] = target
-    if question.view is not None and target == in_force:
+    if question.view is not None and target == before:
         return
     answer.limits[name] = target
-    answer.reasons.append(f"{question.account} {name}: {words(in_force)} -> {words(target)} (counter {seen.counter})")
+    answer.reasons.append(f"{question.account} {name}: {words(before)} -> {words(target)} (counter {seen.counter})")
     if tightens(target, seen.limit) and not _is_explained(question, resource, seen, target):
-        answer.lowered.append(f"lower {question.account} {name} from {words(in_force)} to {target}")
+        answer.lowered.append(f"lower {question.account} {name} from {words(before)} to {target}")
 
 
 def _is_explained(question: Question, resource: TrackedResource, seen: Reading, target: int) -> bool:
@@ -259,24 +268,24 @@ def fell(samples: Sequence[Sample]) -> bool:
     return any(after.minutes < before.minutes for before, after in pairwise(samples))
 
 
-def _write_wall(question: Question, name: str, seen: Reading, target: int, answer: Answer) -> None:
+def wall_to_write(question: Question, seen: Reading, target: int) -> int | None:
+    """The wall beside such a limit; None where it stays as it is."""
     wall = UNLIMITED if target == UNLIMITED else ceiling.run_minutes_wall(target, seen.counter, seen.run_minutes_limit)
-    in_force = UNLIMITED if seen.run_minutes_limit is None else seen.run_minutes_limit
-    if wall != in_force and not (question.expired and not tightens(wall, seen.run_minutes_limit)):
-        answer.run_minutes[name] = wall
+    may_write = tightens(wall, seen.run_minutes_limit) or not question.expired
+    return wall if may_write and wall != in_force(seen.run_minutes_limit) else None
 
 
 def write_concurrent(question: Question, resource: TrackedResource, seen: Reading, answer: Answer) -> None:
     """Close what nothing lists and is not open by nature, for it may not even run free jobs; cap what is throttled."""
     name, known = resource.trackable, question.known_caps.get(resource.trackable)
     target = _concurrent(question, resource, seen)
-    in_force = UNLIMITED if seen.concurrent_limit is None else seen.concurrent_limit
-    is_foreign = in_force > 0 and in_force != known and not question.in_doubt
-    if is_foreign and (target == UNLIMITED or in_force <= target):
-        target = in_force  # somebody else's; we only take off what we put on
-    if target == in_force or (question.expired and not tightens(target, seen.concurrent_limit)):
-        if in_force > 0 and not is_foreign:
-            answer.caps[name] = in_force
+    before = in_force(seen.concurrent_limit)
+    is_foreign = before > 0 and before != known and not question.in_doubt
+    if is_foreign and (target == UNLIMITED or before <= target):
+        target = before  # somebody else's; we only take off what we put on
+    if target == before or (question.expired and not tightens(target, seen.concurrent_limit)):
+        if before > 0 and not is_foreign:
+            answer.caps[name] = before
         return
     answer.concurrent[name] = target
     if target > 0:

@@ -50,8 +50,8 @@ class _Ceiling:
 
     def is_edited(self, trackable: str) -> bool:
         """Whether somebody else wrote its limit."""
-        limit, written = self.seen(trackable).limit, self.known.get(trackable)
-        return self.view is not None and written is not None and written != (UNLIMITED if limit is None else limit)
+        written = self.known.get(trackable)
+        return self.view is not None and written is not None and written != limits.in_force(self.seen(trackable).limit)
 
     def half(self, target: int, in_force: int | None) -> _Half:
         """Where such a target belongs."""
@@ -129,13 +129,9 @@ def retire(question: Question, names: Iterable[str], answer: Answer) -> None:
         is_drift = bool(over) and before is not None and all(before.get(key) == FLOOR for key in over)
         if is_drift:
             answer.drift.append(f"QOS {name} of {question.account} lets jobs start again, though its allocation is over")
-        if (over or walls) and not (is_drift and _only_reports(question)):
+        if (over or walls) and not (is_drift and limits.only_reports(question)):
             answer.qoses.append(QosChange(name, limits=over, run_minutes=walls, tightens=True))
             answer.reasons.append(f"{question.account}: QOS {name} lets nothing start any more")
-
-
-def _only_reports(question: Question) -> bool:
-    return question.settings.drift_limits != "Enforce" and not question.force
 
 
 def _ceiling(question: Question, terms: Terms, name: str, answer: Answer) -> _Ceiling:
@@ -143,7 +139,7 @@ def _ceiling(question: Question, terms: Terms, name: str, answer: Answer) -> _Ce
     found = _Ceiling(terms, name, view, {} if question.in_doubt else question.written_qoses.get(name, {}))
     if view is not None and not view.is_lasting:
         answer.drift.append(f"QOS {name} of {question.account} lost the flag that its counters never decay")
-        found.lasting = not _only_reports(question)
+        found.lasting = not limits.only_reports(question)
     return found
 
 
@@ -218,17 +214,17 @@ def _own_limit(question: Question, resource: TrackedResource, seen: Reading, ans
     name = resource.trackable
     is_listed = any(resource.name in item.resources for item in question.active)
     is_open = bool(question.active) and (is_listed or not limits.is_limited(question, resource.name))
-    target, in_force = UNLIMITED if is_open else FLOOR, UNLIMITED if seen.limit is None else seen.limit
+    target = UNLIMITED if is_open else FLOOR
     if drift := limits.drift_of(question, name, seen):
         answer.drift.append(drift)
-        if _only_reports(question):
+        if limits.only_reports(question):
             return False
     if question.expired and not limits.tightens(target, seen.limit):
         return False
     answer.written[name] = target
-    if question.view is None or target != in_force:
+    if question.view is None or target != limits.in_force(seen.limit):
         answer.limits[name] = target
-    if target != (UNLIMITED if seen.run_minutes_limit is None else seen.run_minutes_limit):
+    if target != limits.in_force(seen.run_minutes_limit):
         answer.run_minutes[name] = target
     return limits.tightens(target, seen.limit)
 
@@ -250,18 +246,18 @@ def _write(
 ) -> bool:
     """One TRES of one QOS; whether that tightens."""
     name, seen = resource.trackable, item.seen(resource.trackable)
-    in_force, written = UNLIMITED if seen.limit is None else seen.limit, item.known.get(name)
+    in_force, written = limits.in_force(seen.limit), item.known.get(name)
     is_drift = item.is_edited(name)
     if is_drift:
         was, now = limits.words(written or 0), limits.words(in_force)
         answer.drift.append(f"{name} limit of QOS {item.name} of {question.account} is {now}, was set to {was}")
-        if _only_reports(question):
+        if limits.only_reports(question):
             item.written[name] = written or 0
             return False
     force = question.force or is_drift
     may_stay = share is not None and bool(seen.limit) and not has_news
     target = in_force if may_stay else _target(question, resource, item, share, force=force)
-    if target > in_force and in_force != UNLIMITED and limits.is_blind(question, name):
+    if limits.holds_back(question, name, seen, target):
         answer.withheld.append(name)
         target = in_force
     if question.expired and not limits.tightens(target, seen.limit):
@@ -271,16 +267,9 @@ def _write(
         item.half(target, seen.limit).limits[name] = target
         change = f"{limits.words(in_force)} -> {limits.words(target)}"
         answer.reasons.append(f"{question.account} {name}: QOS {item.name} {change} (counter {seen.counter})")
-    _write_wall(question, name, item, target)
-    return limits.tightens(target, seen.limit)
-
-
-def _write_wall(question: Question, name: str, item: _Ceiling, target: int) -> None:
-    seen = item.seen(name)
-    wall = UNLIMITED if target == UNLIMITED else ceiling.run_minutes_wall(target, seen.counter, seen.run_minutes_limit)
-    in_force = UNLIMITED if seen.run_minutes_limit is None else seen.run_minutes_limit
-    if wall != in_force and not (question.expired and not limits.tightens(wall, seen.run_minutes_limit)):
+    if (wall := limits.wall_to_write(question, seen, target)) is not None:
         item.half(wall, seen.run_minutes_limit).run_minutes[name] = wall
+    return limits.tightens(target, seen.limit)
 
 
 def _target(question: Question, resource: TrackedResource, item: _Ceiling, share: _Share | None, *, force: bool) -> int:
@@ -315,7 +304,7 @@ def _list(question: Question, ceilings: list[_Ceiling], answer: Answer) -> None:
     target = qosnames.ordered(names, _default(question, [item for item in ceilings if item.name in names]))
     if _is_list_edited(question):
         answer.drift.append(f"QOSes of {question.account} are {_words(seen)}, were set to {_words(question.written_list)}")
-        if _only_reports(question) and target == question.written_list:
+        if limits.only_reports(question) and target == question.written_list:
             return
     answer.listed = target
     if target != seen:
@@ -335,7 +324,7 @@ def _heirs(question: Question, answer: Answer) -> None:
     users = question.view.own_qos if question.view else frozenset()
     if users:
         answer.drift.append(f"members of {question.account} with QOSes of their own: {', '.join(sorted(users))}")
-        answer.inherit_qos = frozenset() if _only_reports(question) else users
+        answer.inherit_qos = frozenset() if limits.only_reports(question) else users
 
 
 def _words(names: tuple[str, ...]) -> str:
