@@ -9,7 +9,8 @@ from bursar_agent import verify
 from bursar_agent.cycle import Clocks, Cycles
 from bursar_agent.journal import Journal
 from bursar_agent.outbox import Outbox, usage_pages
-from bursar_agent.schedulers.base import Scheduler
+from bursar_agent.schedulers.base import AccountView, Scheduler
+from bursar_agent.schedulers.simulator.accounts import Account
 from bursar_agent.settings import AgentSettings
 from bursar_agent.slices import LOWER_READS_BEFORE_BELIEF
 from bursar_agent.usagebook import UsageBook
@@ -140,6 +141,35 @@ class AgentSide:
     def listed(self, account: str) -> set[str]:
         """TRES that an allocation of the account lists."""
         return {trackable(name) for entry in self.wanted[account].allocations for name in entry.granted}
+
+
+class ClusterOfAgent:
+    """What any cluster of a scenario says by its agent."""
+
+    agent: AgentSide
+
+    def committed(self, account: str) -> Mapping[str, int]:
+        """What running jobs may still use, as the agent reports it."""
+        return self.agent.committed(account)
+
+    def take_reports(self) -> list[Report]:
+        """What is to be delivered."""
+        return self.agent.take_reports()
+
+    def old_reports(self) -> list[Report]:
+        """What was delivered before comes again."""
+        return self.agent.old_reports()
+
+    def action(self, account: str, found: AccountView | Account, *, is_capped: bool) -> Action:
+        """What the scheduler itself holds the account to; it knows nothing of a notice, which the agent reports."""
+        told = self.agent.told_action(account)
+        if found.blocked or found.held:
+            return Action.BLOCK if found.blocked else Action.HOLD
+        if found.qos:
+            return Action.SOFT_LAND
+        if is_capped:
+            return Action.THROTTLE
+        return told if told in (Action.NONE, Action.NOTIFY) else Action.NONE
 
 
 def members_of(scenarios: Iterable[Scenario], cluster: str) -> Mapping[str, tuple[str, ...]]:

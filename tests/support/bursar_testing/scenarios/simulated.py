@@ -9,15 +9,14 @@ from bursar_domain.ladder import Action
 from bursar_domain.units import MINUTE, UNSCALED, trackable
 from bursar_domain.wire import AccountEntry, ClusterSettings, TrackedResource
 from bursar_ledger import Ledger
-from bursar_testing.scenarios.agentside import AgentSide
-from bursar_testing.scenarios.books import Report
+from bursar_testing.scenarios.agentside import AgentSide, ClusterOfAgent
 from bursar_testing.scenarios.engine import moments
 from bursar_testing.scenarios.machine import ScenarioScheduler
 from bursar_testing.scenarios.model import RecordOf, Scenario
 
 
 @dataclass
-class SimulatedCluster:
+class SimulatedCluster(ClusterOfAgent):
     """One machine and its agent."""
 
     name: str
@@ -65,30 +64,13 @@ class SimulatedCluster:
         """One cycle of the agent."""
         await self.agent.cycle(desired)
 
-    def committed(self, account: str) -> Mapping[str, int]:
-        """What running jobs may still use, as the agent reports it."""
-        return self.agent.committed(account)
-
-    def take_reports(self) -> list[Report]:
-        """What is to be delivered."""
-        return self.agent.take_reports()
-
-    def old_reports(self) -> list[Report]:
-        """What was delivered before comes again."""
-        return self.agent.old_reports()
-
     async def account_action(self, account: str) -> Action:
-        """What the scheduler itself holds the account to; it knows nothing of a notice, which the agent reports."""
-        found, told = self.scheduler.machine.accounts.get(account), self.agent.told_action(account)
+        """What the simulator itself holds the account to."""
+        found = self.scheduler.machine.accounts.get(account)
         if found is None or self.agent.settings.enforcement == "Observe":
-            return told
-        if found.blocked or found.held:
-            return Action.BLOCK if found.blocked else Action.HOLD
-        if found.qos:
-            return Action.SOFT_LAND
-        if any(found.concurrent.get(name) for name in self.agent.listed(account)):
-            return Action.THROTTLE
-        return told if told in (Action.NONE, Action.NOTIFY) else Action.NONE
+            return self.agent.told_action(account)
+        is_capped = any(found.concurrent.get(name) for name in self.agent.listed(account))
+        return self.action(account, found, is_capped=is_capped)
 
     async def headroom(self, account: str, resource: str) -> int | str | None:
         """Limit less counter; `closed` where nothing of it may be held at all, `open` where nothing limits it."""

@@ -16,7 +16,7 @@ from bursar_domain.units import MINUTE, UNSCALED, trackable
 from bursar_domain.wire import AccountEntry, ClusterSettings, TrackedResource
 from bursar_ledger import Ledger
 from bursar_local.slurm import Clock, Slurm
-from bursar_testing.scenarios.agentside import AgentSide
+from bursar_testing.scenarios.agentside import AgentSide, ClusterOfAgent
 from bursar_testing.scenarios.books import MemoryBooks, Report
 from bursar_testing.scenarios.controlplane import ControlPlane, Impossible
 from bursar_testing.scenarios.model import JobForm, RecordOf, Scenario
@@ -32,7 +32,7 @@ MONTH_HOURS = 24 * 31
 
 
 @dataclass
-class SlurmCluster:
+class SlurmCluster(ClusterOfAgent):
     """The cluster and its agent, for stories that are told at the same time."""
 
     name: str
@@ -86,30 +86,13 @@ class SlurmCluster:
             self.cycles_left -= 1
             await self.agent.cycle(desired)
 
-    def committed(self, account: str) -> Mapping[str, int]:
-        """What running jobs may still use, as the agent reports it."""
-        return self.agent.committed(account)
-
-    def take_reports(self) -> list[Report]:
-        """What is to be delivered."""
-        return self.agent.take_reports()
-
-    def old_reports(self) -> list[Report]:
-        """What was delivered before comes again."""
-        return self.agent.old_reports()
-
     async def account_action(self, account: str) -> Action:
-        """What Slurm itself holds the account to; it knows nothing of a notice, which the agent reports."""
-        found, told = await self._view(account), self.agent.told_action(account)
+        """What Slurm itself holds the account to."""
+        found = await self._view(account)
         if found is None:
-            return told
-        if found.blocked or found.held:
-            return Action.BLOCK if found.blocked else Action.HOLD
-        if found.qos:
-            return Action.SOFT_LAND
-        if any(reading.concurrent_limit for name, reading in found.readings.items() if name in self.agent.listed(account)):
-            return Action.THROTTLE
-        return told if told in (Action.NONE, Action.NOTIFY) else Action.NONE
+            return self.agent.told_action(account)
+        capped = {name for name, reading in found.readings.items() if reading.concurrent_limit}
+        return self.action(account, found, is_capped=not capped.isdisjoint(self.agent.listed(account)))
 
     async def headroom(self, account: str, resource: str) -> int | str | None:
         """Limit less counter, as sshare has them."""
