@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 from bursar_agent.files import append_durably, put_in_place, read_lines, write_beside
 from bursar_domain.buckets import Amounts, Quarters, RowKey, SlotKey
 
+T = TypeVar("T")
 Rows = Mapping[RowKey, Amounts]
 RawSlot = tuple[str, int, int, list[list[Any]]]
 """A slot in the file: account, hour, seq, then per row user, resource and the eight amounts."""
@@ -136,8 +137,7 @@ class UsageFile:
         """Write the newest version of each slot beside the file. Good for a thread."""
         slots = self._raw(snapshot, lambda key: key not in snapshot.unsent)
         kept = (_head("kept", snapshot.head, piece) for piece in _pieces(slots))
-        unsent = iter(snapshot.unsent.items())
-        new = (_dump(ReadLine(snapshot.head, piece)) for piece in iter(lambda: list(islice(unsent, SLOTS_PER_LINE)), []))
+        new = (_dump(ReadLine(snapshot.head, piece)) for piece in _pieces(snapshot.unsent.items()))
         last = (_dump(ReadLine(snapshot.head, ())), _dump(SentLine((), snapshot.sent_watermark, report=snapshot.last_report)))
         write_beside(self.path, (orjson.dumps(line) + b"\n" for lines in (kept, new, last) for line in lines))
 
@@ -160,8 +160,9 @@ class UsageFile:
                     yield slot
 
 
-def _pieces(slots: Iterator[RawSlot]) -> Iterator[list[RawSlot]]:
-    while piece := list(islice(slots, SLOTS_PER_LINE)):
+def _pieces(slots: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(slots)
+    while piece := list(islice(rest, SLOTS_PER_LINE)):
         yield piece
 
 

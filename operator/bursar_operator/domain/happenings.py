@@ -6,7 +6,7 @@ allocation, window, key and direction for ever; so is the Event, so that telling
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -84,10 +84,11 @@ class Happening:
     action: str
     note: str
     is_loud: bool = False
-    uid: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "uid", self.allocation["metadata"]["uid"])
+    @property
+    def uid(self) -> str:
+        """The allocation's."""
+        return str(self.allocation["metadata"]["uid"])
 
     @property
     def name(self) -> str:
