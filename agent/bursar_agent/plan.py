@@ -8,14 +8,13 @@ from bursar_agent import enforcement, grants, limits, members, qoslimits, wall
 from bursar_agent.enforcement import Restriction
 from bursar_agent.grants import Charged
 from bursar_agent.memory import AccountMemory, Known
-from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosView
+from bursar_agent.schedulers.base import MARK, AccountChange, AccountView, Observation, QosView
 from bursar_crds import names
 from bursar_domain.ceiling import Sample
 from bursar_domain.projection import Rate
 from bursar_domain.terms import Terms
 from bursar_domain.wire import AccountEntry, ClusterSettings
 
-MARK = "bursar:"
 Amounts = Mapping[str, int]
 
 

@@ -10,14 +10,13 @@ from typing import Final
 
 from bursar_agent import grants, limits, qosnames, shares
 from bursar_agent.limits import Answer, Question
-from bursar_agent.schedulers.base import QosChange, QosView, Reading
+from bursar_agent.schedulers.base import MARK, QosChange, QosView, Reading
 from bursar_domain import ceiling
 from bursar_domain.ceiling import FLOOR, UNLIMITED
 from bursar_domain.terms import Terms
 from bursar_domain.units import MINUTE
 from bursar_domain.wire import ClusterSettings, TrackedResource
 
-MARK: Final = "bursar:"
 DEFAULT_PART: Final = 20
 """Once less than this part of its window is left, an allocation is no longer the default: most jobs would wait there."""
 _BORN: Final = Reading(limit=FLOOR)

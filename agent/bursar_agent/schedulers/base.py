@@ -11,6 +11,8 @@ from bursar_domain.buckets import WHOLE, JobUse
 from bursar_domain.wire import ClusterSettings, Miss
 
 UNKNOWN_USER = "unknown"
+MARK = "bursar:"
+"""Begins the description of what Bursar made at a scheduler."""
 
 
 class SchedulerError(Exception):

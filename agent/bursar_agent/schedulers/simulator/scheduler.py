@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 
-from bursar_agent.schedulers.base import AccountChange, Observation, Outcome, Readiness, UsageRead
+from bursar_agent.schedulers.base import MARK, AccountChange, Observation, Outcome, Readiness, UsageRead
 from bursar_agent.schedulers.simulator import jobtrace, store
 from bursar_agent.schedulers.simulator.jobs import Attempt, Job
 from bursar_agent.schedulers.simulator.machine import Machine
@@ -19,7 +19,6 @@ from bursar_domain.buckets import JobUse
 from bursar_domain.units import DEFAULT_TRACKABLE
 from bursar_domain.wire import ClusterSettings, Miss
 
-MARK = "bursar:"
 CAPABILITIES = ("limits", "runMinutes", "concurrent", "hold", "block", "softLand", "members", "usage", "simulatedTime")
 RESOURCES = {tres: name for name, tres in DEFAULT_TRACKABLE.items()}
 SUBMITTED_FROM = 1_000_000_000  # numbers of jobs that were handed in beside the log

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 
 from bursar_agent import qosnames
 from bursar_agent.schedulers.base import AccountChange, AccountView, QosChange, QosView, Reading
-
-NO_LIMIT = -1
+from bursar_domain.ceiling import UNLIMITED
 
 
 def unproven(change: AccountChange, view: AccountView | None, qoses: Mapping[str, QosView] | None = None) -> str:
@@ -64,8 +63,8 @@ def _parent(change: AccountChange, view: AccountView) -> str:
 def _amounts(what: str, wanted: Mapping[str, int], view: AccountView | QosView, read: Callable[[Reading], int | None]) -> str:
     for name, amount in wanted.items():
         shown = read(view.readings.get(name, Reading()))
-        if shown != (None if amount == NO_LIMIT else amount):
-            return f"{what} of {name} is {'none' if shown is None else shown}, not {'none' if amount == NO_LIMIT else amount}"
+        if shown != (None if amount == UNLIMITED else amount):
+            return f"{what} of {name} is {'none' if shown is None else shown}, not {'none' if amount == UNLIMITED else amount}"
     return ""
 
 

@@ -13,12 +13,10 @@ from typing import Final
 from bursar_agent import qosnames
 from bursar_agent.schedulers.base import AccountChange, QosChange, QosView, Reading, SchedulerUnavailable
 from bursar_agent.schedulers.slurm import names, tres
+from bursar_domain.ceiling import FLOOR, UNLIMITED
 from bursar_domain.wire import ClusterSettings
 
 NO_DECAY: Final = "NoDecay"
-FIRST_LIMIT: Final = 1
-NO_LIMIT: Final = -1
-MOST_MARKS: Final = 8
 BULK_MARK: Final = "bursar:allocation"
 """Any mark says that a QOS is ours, its name whose. Where many are made at once they share this one, and so a command."""
 
@@ -120,11 +118,11 @@ def phases(change: AccountChange) -> tuple[AccountChange, ...]:
 
 
 def _limited(amounts: Mapping[str, int]) -> dict[str, int]:
-    return {name: amount for name, amount in amounts.items() if amount != NO_LIMIT}
+    return {name: amount for name, amount in amounts.items() if amount != UNLIMITED}
 
 
 def _open(amounts: Mapping[str, int]) -> dict[str, int]:
-    return {name: amount for name, amount in amounts.items() if amount == NO_LIMIT}
+    return {name: amount for name, amount in amounts.items() if amount == UNLIMITED}
 
 
 def rounds(changes: Sequence[AccountChange]) -> list[list[AccountChange]]:
@@ -137,9 +135,9 @@ def rounds(changes: Sequence[AccountChange]) -> list[list[AccountChange]]:
 def births(settings: ClusterSettings, changes: Iterable[AccountChange], per_call: int) -> list[Call]:
     """Commands that make QOSes, with the accounts they are for: limit 1 first, so that nothing starts before the real one."""
     tracked = [resource.trackable for resource in settings.resources]
-    first = f"GrpTRESMins={tres.render(dict.fromkeys(tracked, FIRST_LIMIT))}"
+    first = f"GrpTRESMins={tres.render(dict.fromkeys(tracked, FLOOR))}"
     born = [(item, change.account) for change in changes for item in change.qoses if item.create]
-    is_bulk = len({item.description for item, _ in born}) > MOST_MARKS
+    is_bulk = len({item.description for item, _ in born}) > names.MOST_MARKS
     groups: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for item, account in born:
         groups[BULK_MARK if is_bulk else item.description].append((item.name, account))

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bursar_agent.schedulers.base import AccountChange
-from bursar_agent.schedulers.slurm import qos, softland, tres
+from bursar_agent.schedulers.slurm import names, qos, softland, tres
 from bursar_agent.schedulers.slurm.softland import Earlier
+from bursar_domain.ceiling import FLOOR, UNLIMITED
 from bursar_domain.wire import ClusterSettings
 
 ORGANIZATION = "bursar"
-FIRST_LIMIT = 1
-UNLIMITED = -1
-MOST_MARKS = 8
 BULK_MARK = "bursar:project"
 """Any mark says that an account is ours. Where many are made at once they share this one, and so a command."""
 
@@ -90,11 +88,11 @@ class _Planner:
 
     def creates(self, changes: Iterable[AccountChange]) -> Stage:
         """A limit of 1 in the same command, so that nothing starts before the real one is there."""
-        return self._born(changes, (f"GrpTRESMins={tres.render(dict.fromkeys(self.trackables, FIRST_LIMIT))}",))
+        return self._born(changes, (f"GrpTRESMins={tres.render(dict.fromkeys(self.trackables, FLOOR))}",))
 
     def _born(self, changes: Iterable[AccountChange], limits: tuple[str, ...]) -> Stage:
         born = [change for change in changes if change.create]
-        is_bulk = len({change.description for change in born}) > MOST_MARKS
+        is_bulk = len({change.description for change in born}) > names.MOST_MARKS
         groups = _group(born, lambda change: (change.parent, BULK_MARK if is_bulk else change.description))
         return self._writes(
             (("add", "account", *self._where(chunk), *_origin(parent, description), *limits), chunk)
