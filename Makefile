@@ -27,7 +27,7 @@ $(STAMP): requirements/dev.txt requirements/bootstrap.txt pyproject.toml
 setup: $(STAMP) ## Make the virtual environment from the hash-locked requirements
 
 lock: $(STAMP) ## Pin every dependency anew, with hashes and no index address
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal --quiet --upgrade -o requirements/dev.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-header --universal --quiet --upgrade -o requirements/dev.txt
 
 generate: $(STAMP) ## Write the CRDs and the reference pages from the models
 	@$(BIN)/python -m bursar_crds.generate
