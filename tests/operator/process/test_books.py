@@ -138,7 +138,7 @@ async def test_an_entry_by_hand_moves_balance_and_what_is_signed(stack: Stack, e
     amounts = {"cpu": -30 * HOUR}
     uid = found["metadata"]["uid"]
     entry = Entry(
-        "adjust/1", EntryKind.ADJUSTMENT, "helped", "helped", JANUARY + DAY, "dana", "lent out", uid=uid, amounts=amounts
+        "adjust/helped", EntryKind.ADJUSTMENT, "helped", "helped", JANUARY + DAY, "dana", "lent out", uid=uid, amounts=amounts
     )
     await stack.ledger.append([entry], JANUARY + DAY)
     status = await eventually(lambda: status_says(stack, "helped", lambda s: hours_of(s["available"]) == {"cpu": 70}))

@@ -123,7 +123,7 @@ async def test_a_scheduler_that_does_not_answer_ends_no_hold(stack: Stack, event
     await read_back(stack, "silent", uid, "Freeze")
     amounts = {"cpu": 20 * HOUR}
     lost = Entry(
-        "adjust/1", EntryKind.ADJUSTMENT, "silent", "silent", JANUARY + 2 * DAY, "dana", "あ" * 500,
+        "adjust/silent", EntryKind.ADJUSTMENT, "silent", "silent", JANUARY + 2 * DAY, "dana", "あ" * 500,
         uid=uid, amounts=amounts,
     )  # fmt: skip
     await stack.ledger.append([lost], JANUARY + 2 * DAY)
