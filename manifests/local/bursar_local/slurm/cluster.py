@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from bursar_local.packages import Progress
+from bursar_local.ports import free_ports
 from bursar_local.slurm import clock as clocks
 from bursar_local.slurm import config, daemons, preparation, programs
 from bursar_local.slurm.clock import Clock
@@ -281,7 +282,7 @@ def _prepare(directory: Path, options: SlurmOptions, found: Programs, clock: Clo
     preparation.clear_leftovers(directory)
     layout = Layout(directory, Path(tempfile.mkdtemp(prefix="bursar-slurm-", dir="/tmp")))
     preparation.write(directory / "run.json", json.dumps({"run": str(layout.run)}))
-    slurmctld, slurmdbd, *slurmds = preparation.free_ports(2 + options.nodes)
+    slurmctld, slurmdbd, *slurmds = free_ports(2 + options.nodes)
     ports = Ports(slurmctld, slurmdbd, tuple(slurmds))
     ids = preparation.user_ids(options.users)
     preparation.make_folders(layout)

@@ -1,12 +1,10 @@
 """Folders, files, ports, users and the lock of one throw-away Slurm, before anything is started."""
 
-import contextlib
 import fcntl
 import json
 import pwd
 import secrets
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -113,15 +111,6 @@ def user_ids(users: Sequence[str]) -> dict[str, int]:
     if not names or len(names) > len(free):
         raise SlurmUnavailable(f"{len(names)} users: a throw-away Slurm takes 1 to {len(free)}")
     return dict(zip(names, free, strict=False))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free on loopback a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def write(path: Path, text: str, *, mode: int = 0o644) -> None:
