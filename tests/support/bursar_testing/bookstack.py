@@ -52,10 +52,7 @@ async def signed(stack: Stack, name: str) -> AllocationEntry | None:
 
 async def tell_time(stack: Stack, name: str, at: int, generation: int = 1, accounts: tuple[AccountState, ...] = ()) -> None:
     """The agent's clock."""
-    if name not in await stack.ledger.agents():
-        await stack.ledger.record_hello(
-            name, Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=at), at
-        )
+    await _say_hello(stack, name, at)
     report = StatusReport(
         report_id=secrets.token_hex(8),
         session="s1",
@@ -68,12 +65,20 @@ async def tell_time(stack: Stack, name: str, at: int, generation: int = 1, accou
     await stack.ledger.record_status(name, report, at)
 
 
+async def _say_hello(stack: Stack, name: str, at: int) -> None:
+    if name not in await stack.ledger.agents():
+        await stack.ledger.record_hello(
+            name, Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=at), at
+        )
+
+
 async def use(stack: Stack, name: str, at: int, hours: int, *, seq: int, watermark: int) -> None:
     """So many cpu hours of bob in one hour."""
     quarter = hours * HOUR // 4
     row = UsageRow(user="bob", resource="cpu", allocated=(quarter,) * 4)
     slot = SlotReport(account=name, hour=at // HOUR * HOUR, epoch=1, seq=seq, rows=(row,) if hours else ())
     report = UsageReport(report_id=secrets.token_hex(8), session="s1", slots=(slot,), watermark=watermark)
+    await _say_hello(stack, name, watermark)  # as an agent does before it may report: the cluster's time is known by then
     receipt = await stack.ledger.put_usage(name, report, watermark)
     assert not receipt.refused
     await tell_time(stack, name, watermark)
