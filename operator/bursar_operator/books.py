@@ -64,7 +64,7 @@ class Books(AgentMemory):
         self._used_accounts: set[str] = set()
         self._rules: dict[str, tuple[int, frozenset[str]]] = {}
         self._objects: dict[str, Obj] = {}
-        self.accounts = Accounts(ledger, self._directory, self._gone)
+        self.accounts = Accounts(ledger, self._directory, self._entry_of, self._gone, self.cluster_time)
         self.accounts.heard = self._entry
         self.changed: Callable[[str, str], None] = _nobody
         self.listener: Listener | None = None
@@ -264,6 +264,8 @@ class Books(AgentMemory):
         await self.accounts.book(found, int(self._now().timestamp()))
 
     def _planned(self, key: Key, now: int | None) -> Iterable[Entry]:
+        if now is None and self.accounts.has_use(key):
+            now = self.cluster_time(key[0])  # what was used before must find what there was
         for item in self._directory.allocations(*key):
             if is_granted(item) and not is_overgranted(item):
                 yield from self.accounts.planned(item, key, now, is_first=item["metadata"]["uid"] in self._published)
@@ -344,6 +346,11 @@ class Books(AgentMemory):
         if allocation is not None:
             return self._directory.key_of(allocation)
         return (gone.cluster, gone.account) if gone else None
+
+    def _entry_of(self, uid: str) -> AllocationEntry | None:
+        """What was published of it last."""
+        found = self._published.get(uid)
+        return None if found is None else found.entry
 
     def _gone(self, key: Key) -> list[AllocationEntry]:
         """Everything published for an account, as it was published last."""

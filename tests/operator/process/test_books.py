@@ -24,6 +24,7 @@ from bursar_testing.bookstack import (
     has_action,
     hours_of,
     made,
+    report_use,
     signed,
     status_says,
     tell_time,
@@ -197,6 +198,19 @@ async def test_what_a_deleted_allocation_was_charged_stays_with_it(stack: Stack,
     await eventually(acknowledged)
     status = (await stack.kube.get(ALLOCATIONS, rest, "project-leaving"))["status"]
     assert hours_of(status.get("used")).get("cpu", 0) == 0
+
+
+async def test_what_was_used_stays_charged_where_the_cluster_told_no_time_yet(stack: Stack, eventually: Eventually) -> None:
+    await made(stack, eventually, "timeless", 100)
+    await report_use(stack, "timeless", JANUARY + DAY, 40, seq=1, watermark=None)
+    await eventually(lambda: status_says(stack, "timeless", lambda s: hours_of(s["used"]) == {"cpu": 40}))
+    await stack.kube.delete(ALLOCATIONS, "main", "project-timeless")
+
+    async def lowered() -> Entry | None:
+        found = await stack.ledger.entries("timeless", "timeless", kinds=[EntryKind.GRANT])
+        return found[-1].entry if len(found) > 1 else None
+
+    assert (await eventually(lowered)).at > JANUARY + DAY
 
 
 async def test_hours_used_by_what_was_torn_away_stay_spent(stack: Stack, eventually: Eventually) -> None:

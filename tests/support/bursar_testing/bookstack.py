@@ -73,15 +73,20 @@ async def _say_hello(stack: Stack, name: str, at: int) -> None:
 
 
 async def use(stack: Stack, name: str, at: int, hours: int, *, seq: int, watermark: int) -> None:
-    """So many cpu hours of bob in one hour."""
+    """So many cpu hours of bob in one hour, complete until the watermark."""
+    await report_use(stack, name, at, hours, seq=seq, watermark=watermark)
+    await tell_time(stack, name, watermark)
+
+
+async def report_use(stack: Stack, name: str, at: int, hours: int, *, seq: int, watermark: int | None) -> None:
+    """The same where the agent has not said its scheduler's time yet; None: nothing is complete yet."""
+    await _say_hello(stack, name, at)
     quarter = hours * HOUR // 4
     row = UsageRow(user="bob", resource="cpu", allocated=(quarter,) * 4)
     slot = SlotReport(account=name, hour=at // HOUR * HOUR, epoch=1, seq=seq, rows=(row,) if hours else ())
     report = UsageReport(report_id=secrets.token_hex(8), session="s1", slots=(slot,), watermark=watermark)
-    await _say_hello(stack, name, watermark)  # as an agent does before it may report: the cluster's time is known by then
-    receipt = await stack.ledger.put_usage(name, report, watermark)
+    receipt = await stack.ledger.put_usage(name, report, watermark or at + HOUR)
     assert not receipt.refused
-    await tell_time(stack, name, watermark)
 
 
 def hours_of(found: list[Obj] | None) -> dict[str, int]:
