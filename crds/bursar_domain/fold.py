@@ -1,7 +1,8 @@
 """The fold: one account's use put down to the windows of its allocations. Operator, gateway and agent all call this.
 
 Use comes as sums between `cuts`; there the active set and every room are fixed, so a sum folds as its quarters would. In
-order of time each sum goes to the active allocations that list the resource, earliest end first (then uid): first into
+order of time each sum goes to the active allocations that list the resource, earliest end first (then uid) by the ends
+as they stood at that time, so that an end that is moved moves nothing that was put down before: first into
 their room, then in the same order into their grace; the rest is overdraft of the last-ending one, or `unfunded` where none
 is active. What a window was overdrawn by burdens the next one where debts are kept; what it left comes back only as a
 `CarryOver` entry. Amounts are unit-seconds.
@@ -271,7 +272,7 @@ def _unpaid(charges: Iterable[_Charge]) -> int:
 
 def _put(lanes: Sequence[_Lane], at: int, amount: int) -> list[_Charge]:
     """Put one sum down: the charges in order, the last one to nobody where nobody is there for it."""
-    active = [lane for lane in lanes if lane.terms.is_active(at)]
+    active = _active(lanes, at)
     charges: list[_Charge] = []
     for with_grace in (False, True):
         for lane in active:
@@ -281,6 +282,14 @@ def _put(lanes: Sequence[_Lane], at: int, amount: int) -> list[_Charge]:
     if amount > 0:
         charges.append(active[-1].overdraw(at, amount) if active else _Charge(None, amount))
     return charges
+
+
+def _active(lanes: Sequence[_Lane], at: int) -> list[_Lane]:
+    """Those to which use of a second may be put down, in the order of then: as they come, unless an end was moved since."""
+    active = [lane for lane in lanes if lane.terms.is_active(at)]
+    if any(lane.terms.past_ends for lane in active):
+        active.sort(key=lambda lane: lane.terms.place(at))
+    return active
 
 
 def _take_back(charges: Iterable[_Charge], amount: int, at: int) -> int:

@@ -4,8 +4,16 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from bursar_domain.fold import Correction
-from bursar_domain.terms import Step, Terms, Window
-from bursar_domain.wire import AccountEntry, AllocationEntry, CorrectionEntry, EndedEntry, StepEntry, WindowEntry
+from bursar_domain.terms import PastEnd, Step, Terms, Window
+from bursar_domain.wire import (
+    AccountEntry,
+    AllocationEntry,
+    CorrectionEntry,
+    EndedEntry,
+    PastEndEntry,
+    StepEntry,
+    WindowEntry,
+)
 
 
 class SignedTerms(TypedDict):
@@ -17,6 +25,7 @@ class SignedTerms(TypedDict):
     overuse_percent: int
     carries_debt: bool
     closed_from: int | None
+    past_ends: tuple[PastEndEntry, ...]
 
 
 def window_entries(terms: Terms) -> tuple[WindowEntry, ...]:
@@ -36,6 +45,7 @@ def signed(terms: Terms) -> SignedTerms:
         "overuse_percent": terms.overuse_percent,
         "carries_debt": terms.carries_debt,
         "closed_from": terms.closed_from,
+        "past_ends": tuple(PastEndEntry(before=past.before, open_until=past.open_until) for past in terms.past_ends),
     }
 
 
@@ -66,6 +76,7 @@ def terms_of(entry: AllocationEntry | EndedEntry) -> Terms:
         overuse_percent=entry.overuse_percent,
         carries_debt=entry.carries_debt,
         closed_from=entry.closed_from,
+        past_ends=tuple(PastEnd(past.before, past.open_until) for past in entry.past_ends),
     )
 
 

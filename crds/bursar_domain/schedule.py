@@ -1,11 +1,8 @@
 """Windows, tranches, gates and the end of one allocation: what a schema cannot say of them. Pure."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bursar_crds.allocation import AllocationSpec
-from bursar_crds.common import hours_by_name
 from bursar_crds.instants import format_instant
 from bursar_crds.reasons import Reason
 from bursar_domain.violations import Violation
@@ -47,38 +44,18 @@ def _gates(spec: AllocationSpec) -> list[Violation]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """Another allocation of the same account: ``until`` is its end with the grace after it."""
-
-    uid: str
-    name: str
-    start: datetime
-    until: datetime
-    resources: Collection[str]
-
-
 def open_until(spec: AllocationSpec) -> datetime:
     """The end with the grace after it."""
     return spec.period.end + timedelta(days=spec.grace.after_end_days if spec.grace is not None else 0)
 
 
-def end_violations(
-    new: AllocationSpec, old: AllocationSpec, uid: str, neighbours: Iterable[Neighbour], now: datetime
-) -> list[Violation]:
-    """An end that is moved so that hours which are charged already would be put down to another allocation.
-
-    Use is put down to the allocation that ends first, so an end may not pass that of another one beside which it ran.
-    """
+def end_violations(new: AllocationSpec, old: AllocationSpec, now: datetime) -> list[Violation]:
+    """An end that is moved from or into the time that is charged already; beyond it only what is used later is concerned."""
     after, before = open_until(new), open_until(old)
     if after == before and new.period.end == old.period.end:
         return []
     field = "spec.grace.afterEndDays" if new.period.end == old.period.end else "spec.period.end"
     message = _ends_badly(after, before, now, is_cut=new.period.end < min(now, old.period.end))
-    if message is None and new.period.start < now:
-        names = hours_by_name(old.resources).keys() & hours_by_name(new.resources).keys()
-        beside = (item for item in neighbours if item.uid != uid and item.start < now and not names.isdisjoint(item.resources))
-        message = next((_passes(item) for item in beside if _is_passed(item, uid, after, before, new)), None)
     return [] if message is None else [Violation(field, Reason.CHARGES_WOULD_MOVE, message)]
 
 
@@ -91,15 +68,3 @@ def _ends_badly(after: datetime, before: datetime, now: datetime, *, is_cut: boo
             "or delete the allocation to end it at once"
         )
     return None
-
-
-def _is_passed(item: Neighbour, uid: str, after: datetime, before: datetime, spec: AllocationSpec) -> bool:
-    overlap = max(item.start, spec.period.start) < min(item.until, before)
-    return overlap and ((after, uid) < (item.until, item.uid)) != ((before, uid) < (item.until, item.uid))
-
-
-def _passes(item: Neighbour) -> str:
-    return (
-        f"allocation {item.name} ran beside this one and ends at {format_instant(item.until)}; if this end passed that one, "
-        "hours that are charged would move between them: stay on this side of it, or make another allocation"
-    )

@@ -6,10 +6,11 @@ windows. The operator builds terms and signs them, so that agent, gateway and op
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from bursar_domain.entries import Entry, EntryKind
+from bursar_domain.units import QUARTER
 from bursar_domain.windows import Span, shared
 
 BY_HAND: Final = frozenset({EntryKind.ADJUSTMENT, EntryKind.TRANSFER, EntryKind.REFUND})
@@ -47,12 +48,20 @@ class Window:
         return self.steps[-1] if self.steps else NOTHING
 
 
+class PastEnd(NamedTuple):
+    """``open_until`` as it was ``before`` a second: an end that is moved acts from there on."""
+
+    before: int
+    open_until: int
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """One allocation: windows in order; ``open_until`` is the end of the last one plus the grace after it.
 
     ``overuse_percent`` is granted on top of each window's share; ``carries_debt``: over-use of a window burdens the next.
     ``closed_from``: deleted, so that nothing more is put down to it; its place in the order stays, for what was put down.
+    ``past_ends``, in order, say what its place was before its end was moved.
     """
 
     uid: str
@@ -62,6 +71,7 @@ class Terms:
     overuse_percent: int = 0
     carries_debt: bool = True
     closed_from: int | None = None
+    past_ends: tuple[PastEnd, ...] = ()
 
     @property
     def start(self) -> int:
@@ -82,6 +92,11 @@ class Terms:
         """First second whose use is not put down to it any more: the end with its grace, or the quarter of its deletion."""
         return self.open_until if self.closed_from is None else min(self.open_until, self.closed_from)
 
+    def place(self, second: int) -> tuple[int, str]:
+        """Who ends first is charged first: the end as it stood at a second, then the uid."""
+        stood = next((past.open_until for past in self.past_ends if second < past.before), self.open_until)
+        return stood, self.uid
+
     def until(self, index: int) -> int:
         """First second after a window; after the last one and its grace."""
         return self.open_until if index == len(self.windows) - 1 else self.windows[index].end
@@ -99,15 +114,19 @@ class Terms:
         return next(number for number, window in enumerate(windows) if second < window.end)
 
     def boundaries(self) -> set[int]:
-        """Every second at which its room may change, or whether it is active."""
+        """Every second at which its room may change, its place in the order, or whether it is active."""
         edges = {window.start for window in self.windows} | {self.end, self.open_until}
         edges |= set() if self.closed_from is None else {self.closed_from}
+        edges |= {past.before for past in self.past_ends}
         return edges | {step.at for window in self.windows for step in window.steps}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an allocation's spec says about its windows; times in epoch seconds. ``is_deleted``: it is gone or about to go."""
+    """What an allocation's spec says about its windows; times in epoch seconds.
+
+    ``is_deleted``: it is gone or about to go. ``past_ends``: how its end stood before it was moved.
+    """
 
     uid: str
     resources: tuple[str, ...]
@@ -116,6 +135,27 @@ class Rules:
     overuse_percent: int = 0
     carries_debt: bool = True
     is_deleted: bool = False
+    past_ends: tuple[PastEnd, ...] = ()
+
+    @property
+    def open_until(self) -> int:
+        """End of the last window and the grace after it."""
+        return self.windows[-1].end + self.after_end_seconds
+
+    def moved(self, before: "Rules | Terms", now: int | None) -> "Rules":
+        """These rules where the allocation had those before; ``now``: the cluster's time, None while nothing was charged.
+
+        What was charged stays: another end acts from the next quarter on and keeps the allocation's place in the order of
+        the time before, and the allocation does not end before that quarter, or before it ended.
+        """
+        past = before.past_ends
+        if now is None or self.open_until == before.open_until:
+            return replace(self, past_ends=past)
+        at = now // QUARTER * QUARTER + QUARTER
+        until = max(self.open_until, min(before.open_until, at))
+        if until != before.open_until and (not past or past[-1].before < at):
+            past = (*past, PastEnd(at, before.open_until))
+        return replace(self, after_end_seconds=until - self.windows[-1].end, past_ends=past)
 
 
 def simple(uid: str, start: int, end: int, seconds: Amounts, *, overuse_percent: int = 0, after_end_seconds: int = 0) -> Terms:
@@ -132,7 +172,7 @@ def build(rules: Rules, entries: Iterable[Entry]) -> Terms:
     names, everything made by hand to the window of its quarter; what comes after the last second acts no more.
     """
     own = [entry for entry in entries if entry.uid == rules.uid]
-    last = rules.windows[-1].end + rules.after_end_seconds
+    last = rules.open_until
     layers = [_Layer(span, last if span == rules.windows[-1] else span.end) for span in rules.windows]
     for name in rules.resources:
         _lay_grants(layers, name, _postings(own, name))
@@ -147,6 +187,7 @@ def build(rules: Rules, entries: Iterable[Entry]) -> Terms:
         overuse_percent=rules.overuse_percent,
         carries_debt=rules.carries_debt,
         closed_from=_closed_from(own) if rules.is_deleted else None,
+        past_ends=rules.past_ends,
     )
 
 

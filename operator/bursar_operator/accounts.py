@@ -9,7 +9,7 @@ from bursar_domain.closing import Subject
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.fold import Correction
 from bursar_domain.projection import Rate
-from bursar_domain.terms import Terms, build
+from bursar_domain.terms import Rules, Terms, build
 from bursar_domain.wire import AllocationEntry
 from bursar_ledger.entries import Booked
 from bursar_ledger.ledger import Ledger
@@ -22,12 +22,25 @@ Spans = Mapping[str, Sequence[tuple[int, int]]]
 
 
 class Accounts:
-    """Keyed by cluster and account. ``gone`` gives the published entries of an account's allocations that are no more."""
+    """Keyed by cluster and account.
 
-    def __init__(self, ledger: Ledger, directory: Directory, gone: Callable[[Key], Iterable[AllocationEntry]]) -> None:
+    ``published`` gives an allocation's entry as it was published last, ``gone`` those of an account's allocations that are
+    no more, ``clock`` a cluster's time.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        directory: Directory,
+        published: Callable[[str], AllocationEntry | None],
+        gone: Callable[[Key], Iterable[AllocationEntry]],
+        clock: Callable[[str], int],
+    ) -> None:
         self._ledger = ledger
         self._directory = directory
+        self._published = published
         self._gone = gone
+        self._clock = clock
         self._entries: dict[Key, list[Booked]] = {}
         self._by_uid: dict[str, list[Entry]] = {}
         self._keys: set[str] = set()
@@ -125,8 +138,21 @@ class Accounts:
         token = (allocation["metadata"]["generation"], "deletionTimestamp" in allocation["metadata"], granted, len(own))
         before = self._terms.get(uid)
         if before is None or before[0] != token:
-            before = self._terms[uid] = token, build(periods.rules_of(allocation), own)
+            rules = self._rules(allocation, before[1] if before is not None else None)
+            before = self._terms[uid] = token, build(rules, own)
         return before[1]
+
+    def _rules(self, allocation: Obj, known: Terms | None) -> Rules:
+        """What is being deleted is as it was published: nobody judges what is changed of it then."""
+        entry, key = self._published(allocation["metadata"]["uid"]), self._directory.key_of(allocation)
+        published = None if entry is None else periods.rules_of_entry(entry)
+        if "deletionTimestamp" in allocation["metadata"] and published is not None:
+            return published
+        rules, before = periods.rules_of(allocation), known or published
+        if before is None:
+            return rules
+        now = self._clock(key[0]) if key is not None and self.has_use(key) else None
+        return rules.moved(before, now)
 
     def _of(self, uid: str) -> Sequence[Entry]:
         return self._by_uid.get(uid, ())

@@ -1,15 +1,13 @@
 """Checks of an Allocation against the cluster, the project and the pools."""
 
-from datetime import timedelta
-
 from bursar_crds.allocation import Allocation
 from bursar_crds.common import hours_by_name
 from bursar_crds.reasons import Reason
 from bursar_domain.references import check_access, check_cluster, check_pool
 from bursar_domain.room import Pool, Problem, choose_path, room
-from bursar_domain.schedule import Neighbour, end_violations
+from bursar_domain.schedule import end_violations
 from bursar_domain.violations import Violation
-from bursar_webhooks.facts import AllocationFacts, Facts
+from bursar_webhooks.facts import Facts
 from bursar_webhooks.pool_warnings import fullness
 
 _FIELD_OF = {
@@ -30,17 +28,8 @@ def references(new: Allocation, facts: Facts) -> list[Violation]:
 
 def changes(new: Allocation, old: Allocation | None, facts: Facts) -> list[Violation]:
     """Every resource and pool that cannot hold what is asked for beyond what is held, and an end that moves charges."""
-    return _beyond_room(new, old, facts) + (_moved_end(new, old, facts) if old is not None else [])
-
-
-def _moved_end(new: Allocation, old: Allocation, facts: Facts) -> list[Violation]:
-    neighbours = facts.allocations_of_account(new.spec.cluster_ref.name, new.namespace or "")
-    uid = old.metadata.uid
-    return end_violations(new.spec, old.spec, uid, (_neighbour(item) for item in neighbours), facts.now())
-
-
-def _neighbour(item: AllocationFacts) -> Neighbour:
-    return Neighbour(item.uid, item.name, item.start, item.end + timedelta(days=item.grace_days), item.resources)
+    moved = end_violations(new.spec, old.spec, facts.now()) if old is not None else []
+    return _beyond_room(new, old, facts) + moved
 
 
 def _beyond_room(new: Allocation, old: Allocation | None, facts: Facts) -> list[Violation]:

@@ -22,9 +22,6 @@ class AllocationFacts:
     pool: str | None
     start: datetime
     end: datetime
-    uid: str = ""
-    grace_days: int = 0
-    resources: tuple[str, ...] = ()
 
 
 class Facts(Protocol):
@@ -62,6 +59,3 @@ class Facts(Protocol):
 
     def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
         """The allocations on a cluster."""
-
-    def allocations_of_account(self, cluster: str, namespace: str) -> Iterable[AllocationFacts]:
-        """A project's allocations on a cluster."""

@@ -1,7 +1,6 @@
 """The facts from informers: typed copies of the objects that checks ask about, kept by the API server's watch."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -41,7 +40,7 @@ class View:
             kube,
             ALLOCATIONS,
             transform=_allocation,
-            indices={"pool": _drawn_on, "cluster": _on_cluster, "account": _of_account},
+            indices={"pool": _drawn_on, "cluster": _on_cluster},
         )
         self.pool_copy.subscribe(self._keep_pool)
 
@@ -111,10 +110,6 @@ class View:
         """The allocations on a cluster."""
         return _there(self.allocation_copy.by_index("cluster", name))
 
-    def allocations_of_account(self, cluster: str, namespace: str) -> Iterable[AllocationFacts]:
-        """A project's allocations on a cluster."""
-        return _there(self.allocation_copy.by_index("account", f"{cluster}/{namespace}"))
-
     def _keep_pool(self, kind: EventType, old: QuotaPool | None, new: QuotaPool | None) -> None:
         if new is not None:
             self._pools[new.name] = Pool.of(new)
@@ -148,9 +143,6 @@ def _allocation(obj: Obj) -> AllocationFacts | None:
             pool=obj.get("status", {}).get("pool") or spec.get("poolRef", {}).get("name"),
             start=parse_instant(spec["period"]["start"]),
             end=parse_instant(spec["period"]["end"]),
-            uid=metadata["uid"],
-            grace_days=int((spec.get("grace") or {}).get("afterEndDays", 0)),
-            resources=tuple(sys.intern(item["name"]) for item in spec["resources"]),
         )
     except (KeyError, ValueError) as error:
         _LOG.error("cannot read a stored object", kind="Allocation", name=metadata["name"], error=str(error))
@@ -179,7 +171,3 @@ def _drawn_on(allocation: AllocationFacts | None) -> tuple[str, ...]:
 
 def _on_cluster(allocation: AllocationFacts | None) -> tuple[str, ...]:
     return () if allocation is None else (allocation.cluster,)
-
-
-def _of_account(allocation: AllocationFacts | None) -> tuple[str, ...]:
-    return () if allocation is None else (f"{allocation.cluster}/{allocation.namespace}",)

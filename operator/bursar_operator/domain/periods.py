@@ -6,6 +6,7 @@ from typing import Any
 from bursar_crds.instants import parse_instant
 from bursar_domain.closing import Carry
 from bursar_domain.ladder import Action, Basis, Rule
+from bursar_domain.published import terms_of
 from bursar_domain.terms import Rules
 from bursar_domain.units import DAY, Scales
 from bursar_domain.windows import Span, WindowError, cut
@@ -58,6 +59,7 @@ def rules_of_entry(entry: AllocationEntry) -> Rules:
         overuse_percent=entry.overuse_percent,
         carries_debt=entry.carries_debt,
         is_deleted=True,
+        past_ends=terms_of(entry).past_ends,
     )
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import strategies as st
 
 from bursar_domain.fold import Correction
-from bursar_domain.terms import Step, Terms, Window
+from bursar_domain.terms import PastEnd, Step, Terms, Window
 from bursar_domain.units import QUARTER
 
 LAST_QUARTER = 30
@@ -26,10 +26,11 @@ def windows(draw: st.DrawFn, first: int, last: int) -> Window:
 
 @st.composite
 def allocations(draw: st.DrawFn) -> Terms:
-    """An allocation of one to three windows, with grace on over-use and after the end, deleted in some quarter or not."""
+    """One to three windows with grace on over-use and after the end; deleted in some quarter or not, its end moved or not."""
     edges = sorted(draw(st.sets(st.integers(0, LAST_QUARTER - 4), min_size=2, max_size=4)))
     spans = tuple(draw(windows(first, last)) for first, last in pairwise(edges))
     after = draw(st.integers(0, 3)) * QUARTER
+    moved = draw(st.dictionaries(st.integers(edges[0], LAST_QUARTER), st.integers(edges[0], LAST_QUARTER), max_size=2))
     closed = draw(st.none() | st.integers(edges[0], LAST_QUARTER))
     return Terms(
         uid=draw(st.sampled_from("abcdefgh")),
@@ -39,6 +40,7 @@ def allocations(draw: st.DrawFn) -> Terms:
         overuse_percent=draw(st.sampled_from([0, 0, 10, 50])),
         carries_debt=draw(st.booleans()),
         closed_from=None if closed is None else closed * QUARTER,
+        past_ends=tuple(PastEnd(before * QUARTER, end * QUARTER) for before, end in sorted(moved.items())),
     )
 
 

@@ -74,8 +74,8 @@ class BruteForce:
             self.cells[paid.uid, paid.window].used += 1
 
     def _payer(self, at: int) -> Paid:
-        """Earliest end first: their room, then in the same order their grace; else overdraft of the last-ending one."""
-        active = [item for item in self.terms if self._is_active(item, at)]
+        """Earliest end first, by the ends of then: their room, then their grace in that order; else overdraft of the last."""
+        active = sorted((item for item in self.terms if self._is_active(item, at)), key=lambda item: _end_then(item, at))
         for grace in (False, True):
             for item in active:
                 number = self._number(item, at)
@@ -122,6 +122,14 @@ class BruteForce:
     def debt(self, item: Terms, number: int) -> int:
         """What the window before was overdrawn by, where debts are kept."""
         return max(0, -self.left_over(item, number - 1)) if number and item.carries_debt else 0
+
+
+def _end_then(item: Terms, at: int) -> tuple[int, str]:
+    end = item.open_until
+    for before, was in sorted(item.past_ends, reverse=True):
+        if at < before:
+            end = was
+    return end, item.uid
 
 
 def _step(item: Terms, number: int, at: int) -> Step:
