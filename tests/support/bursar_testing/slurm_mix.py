@@ -67,12 +67,16 @@ def _seconds(text: str) -> int:
 
 @dataclass
 class Mix:
-    """Submits jobs to one account and keeps the list."""
+    """Submits jobs to one account and keeps the list.
+
+    ``suspended``: seconds of a job's suspensions; ``killed_stopped``: seconds from the last suspension to the kill.
+    """
 
     slurm: Slurm
     account: str
     asked: dict[int, Asked] = field(default_factory=dict)
     suspended: Counter[int] = field(default_factory=Counter)
+    killed_stopped: dict[int, int] = field(default_factory=dict)
 
     async def submit(self, asked: Asked, what: float | str, *extra: str, minutes: int = 5, tasks: int | None = None) -> int:
         """A job that sleeps for so many seconds, or runs a command; `tasks` where it asks for less than it will hold."""
@@ -136,6 +140,15 @@ class Mix:
     def seconds(self, attempt: Attempt) -> int:
         """How long it ran."""
         return attempt.end - attempt.start - self.suspended[attempt.job]
+
+    def killed_while_stopped(self) -> Counter[tuple[str, str]]:
+        """What jobs that were killed while they were stopped would have used from then on, by user and resource."""
+        total: Counter[tuple[str, str]] = Counter()
+        for job, seconds in self.killed_stopped.items():
+            asked = self.asked[job]
+            for resource, units in asked.held().items():
+                total[asked.user, resource] += units * seconds
+        return total
 
     def sums(self, *, with_factor: bool = True, suspended: Collection[str] = (), only: str = "") -> Counter[tuple[str, str]]:
         """Unit-seconds by user and resource; `only` attempts that ended in a state; `suspended`: what counts in suspension."""
