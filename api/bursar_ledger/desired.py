@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import time
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from bursar_domain.wire import AccountEntry, ClusterSettings, Delta, Root, SignedRoot, digest_of_all
 from bursar_ledger import desired_rows, tables
@@ -83,7 +83,8 @@ class Desired:
     async def tombstone(self, uid: str) -> None:
         """Nothing may be published for this uid any more; one that was never published is remembered too.
 
-        The entry stays as it was published last: what was put down to the allocation stays with it.
+        The entry stays as it was published last: what was put down to the allocation stays with it. What was in force of it
+        and what it was told goes.
         """
         columns = tables.Grant.cluster, tables.Grant.account, tables.Grant.entry
         async with self._database.write() as tx:
@@ -91,6 +92,8 @@ class Desired:
             cluster, account, entry = stored or ("", "", "")
             row = {"uid": uid, "cluster": cluster, "account": account, "revision": TOMBSTONE, "granted": "{}", "entry": entry}
             await upsert(tx, tables.Grant, [row])
+            for table in (tables.RulesInForce, tables.Firing):
+                await tx.execute(delete(table).where(table.uid == uid))
 
     async def grant_revisions(self, uids: Iterable[str] | None = None) -> dict[str, tuple[int, dict[str, int]]]:
         """uid -> (highest revision published, hours granted with it); `TOMBSTONE` and nothing for a uid that is gone."""

@@ -162,6 +162,16 @@ async def test_rules_in_force_outlive_their_process(own: Ledger) -> None:
     assert await own.rules() == {"u": (900, frozenset({"a"})), "v": (0, frozenset())}
 
 
+async def test_nothing_is_kept_of_what_an_allocation_was_told_once_it_is_gone(own: Ledger) -> None:
+    for uid in ("gone", "there"):
+        await own.set_rules([InForce(uid, 0, {"a"}, 5)])
+        await own.fire(uid, 0, "a", "up", 5, 100)
+    await own.tombstone("gone")
+    assert await own.rules() == {"there": (0, frozenset({"a"}))}
+    assert {uid for uid, *_ in await own.fired(["gone", "there"])} == {"there"}
+
+
+
 async def _sql(ledger: Ledger, statement: str) -> None:
     async with ledger._database.write() as tx:
         await tx.exec_driver_sql(statement)
