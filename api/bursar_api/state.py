@@ -6,8 +6,8 @@ from typing import Final
 
 from bursar_api.access import Access
 from bursar_api.identity.tokens import Verifier
-from bursar_domain.billing import billing_of, scales_of
-from bursar_domain.units import Scales
+from bursar_domain.billing import billing_of
+from bursar_domain.units import UNSCALED, Scales
 from bursar_domain.wire import BillingEntry
 from bursar_kube import resources
 from bursar_kube.client import Kube, Obj
@@ -70,11 +70,20 @@ class Gateway:
     access: Access
     development: bool = False
 
-    def scales(self, cluster: str) -> Scales:
-        """How the cluster's hours are counted."""
-        return scales_of(self.caches.clusters.get(None, cluster))
+    async def cluster_names(self) -> list[str]:
+        """Every cluster, in order; also those whose objects are gone and whose books go on."""
+        there = {str(found["metadata"]["name"]) for found in self.caches.clusters.items()}
+        return sorted(there.union(await self.ledger.desired_generations()))
 
-    def billing(self, cluster: str) -> BillingEntry | None:
-        """The weights of the cluster, where it has any."""
+    async def scales(self, cluster: str) -> Scales:
+        """How the cluster's hours are counted."""
+        found = await self.billing(cluster)
+        return UNSCALED if found is None else found.scales
+
+    async def billing(self, cluster: str) -> BillingEntry | None:
+        """The weights of the cluster, where it has any; of one whose object was torn away, as they were published."""
         found = self.caches.clusters.get(None, cluster)
-        return None if found is None else billing_of(found)
+        if found is not None:
+            return billing_of(found)
+        published = await self.ledger.published_settings(cluster)
+        return None if published is None else published.billing

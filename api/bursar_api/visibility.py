@@ -82,6 +82,14 @@ async def clusters(gateway: Gateway, person: Person) -> list[Obj]:
     return [c for c in found if c["metadata"]["name"] in named]
 
 
+async def cluster_names(gateway: Gateway, person: Person) -> set[str]:
+    """The same by name; also those whose objects are gone and whose books go on."""
+    known = set(await gateway.cluster_names())
+    if await gateway.access.may(person, "list", "clusters"):
+        return known
+    return known.intersection(a["spec"]["clusterRef"]["name"] for a in await allocations(gateway, person))
+
+
 async def pools(gateway: Gateway, person: Person) -> list[Obj]:
     """Pools the person may see, by name: what others hold of a pool is nobody's business without the right to list pools."""
     if not await gateway.access.may(person, "list", "quotapools"):

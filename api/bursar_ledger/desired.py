@@ -111,6 +111,13 @@ class Desired:
         async with self._database.read() as tx:
             return {cluster: Version(generation, signing) for cluster, generation, signing in await tx.execute(query)}
 
+    async def published_settings(self, cluster: str) -> ClusterSettings | None:
+        """What was published last of the cluster itself, whether its object is there still or not."""
+        query = select(tables.Head.settings).where(tables.Head.cluster == cluster)
+        async with self._database.read() as tx:
+            found = (await tx.execute(query)).scalar_one_or_none()
+        return None if found is None else ClusterSettings.model_validate_json(found)
+
     async def highest_epoch(self) -> int:
         """The highest leader's term that has published; 0 before the first."""
         async with self._database.read() as tx:

@@ -48,7 +48,7 @@ async def my_balance(gateway: State, caller: Caller, limit: Limit = 100, cursor:
 
 async def check_cluster(gateway: Gateway, person: Person, name: str | None) -> None:
     """A cluster that is asked for has to be one that the person may see."""
-    if name is not None and name not in {c["metadata"]["name"] for c in await visibility.clusters(gateway, person)}:
+    if name is not None and name not in await visibility.cluster_names(gateway, person):
         raise NotFound(f"there is no cluster {name} that you may see; `bursar get clusters` lists those that you may")
 
 
@@ -84,7 +84,7 @@ async def _rows(gateway: Gateway, items: Sequence[Obj]) -> list[Obj]:
         owner, allocation = item["owner"], item["allocation"]
         key = (allocation["spec"]["clusterRef"]["name"], visibility.account_of(owner))
         if key not in known:
-            known[key] = Standings.of(await gateway.ledger.account_reading(*key), wall, gateway.scales(key[0]))
+            known[key] = Standings.of(await gateway.ledger.account_reading(*key), wall, await gateway.scales(key[0]))
         names = {"project": owner["metadata"]["name"], "account": key[1]}
         rows.append(names | row(allocation, known[key]))
     return rows

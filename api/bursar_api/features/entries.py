@@ -55,7 +55,8 @@ async def list_entries(
     for place, account in await _asked(gateway, caller, owners, project, cluster):
         found += await gateway.ledger.entries(place, account, None, kinds, after, limit + 1, allocation)
     found.sort(key=lambda item: item.number)
-    rows = [view(item, owners.get(item.entry.account), gateway.scales(item.entry.cluster)) for item in found[:limit]]
+    scales = {name: await gateway.scales(name) for name in {item.entry.cluster for item in found[:limit]}}
+    rows = [view(item, owners.get(item.entry.account), scales[item.entry.cluster]) for item in found[:limit]]
     if form == "csv":
         return sheet(columns(), (flat for row in rows for flat in _flat(row)), "entries")
     return paged(rows, str(found[limit - 1].number) if len(found) > limit else None)
@@ -67,7 +68,7 @@ async def _asked(
     """(cluster, account) of each question: one for everything, else one per account and cluster, which an index answers."""
     if project is None and await gateway.access.may(person, "list", "projects"):
         return [(cluster, None)]
-    places = [cluster] if cluster else sorted(str(found["metadata"]["name"]) for found in gateway.caches.clusters.items())
+    places = [cluster] if cluster else await gateway.cluster_names()
     return [(place, account) for place in places for account in sorted(owners)]
 
 
@@ -109,7 +110,7 @@ async def make_entry(
     request = request_id or uuid4().hex
     key = f"adjust/{caller.name}/{idempotency_key or request}"
     booked = await _book(gateway, caller, owner, body, key, request, dry_run=dry_run)
-    items = [view(item, body.project, gateway.scales(item.entry.cluster)) for item in booked]
+    items = [view(item, body.project, await gateway.scales(item.entry.cluster)) for item in booked]
     answer = {"items": items, "dryRun": dry_run}
     return Response(orjson.dumps(answer), status_code=201, media_type="application/json", headers={"X-Request-Id": request})
 
@@ -172,7 +173,7 @@ async def _decide(
     newest = await gateway.ledger.last_entry(cluster, account)
     made = await gateway.ledger.entries(cluster, account, kinds=BY_HAND)
     reading = await gateway.ledger.account_reading(cluster, account)
-    now, scales = reading.scheduler_time or int(time.time()), gateway.scales(cluster)
+    now, scales = reading.scheduler_time or int(time.time()), await gateway.scales(cluster)
     amount, at = seconds_of(body, scales), now // QUARTER * QUARTER
     entries = drafts(body, sides, amount, cluster, account, at=at, author=person.name, key=key)
     if not await gateway.ledger.booked([entry.key for entry in entries]):

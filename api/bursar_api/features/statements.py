@@ -48,10 +48,11 @@ async def statements(
     """Opening and closing balance and everything in between, in hours and exact unit-seconds, and lines that add up to it."""
     owner = await visibility.project(gateway, caller, project)
     await check_cluster(gateway, caller, cluster)
-    names = sorted(c["metadata"]["name"] for c in gateway.caches.clusters.items() if cluster in (None, c["metadata"]["name"]))
+    names = [name for name in await gateway.cluster_names() if cluster in (None, name)]
     account = visibility.account_of(owner)
     readings = await gateway.ledger.statement_readings(names, account, *span, printed.STORED[by])
-    parts = [_part(reading, account, span, by, int(time.time()), gateway.billing(reading.cluster)) for reading in readings]
+    wall = int(time.time())
+    parts = [_part(item, account, span, by, wall, await gateway.billing(item.cluster)) for item in readings]
     found = [part for part in parts if part["totals"]]
     if form == "csv":
         return sheet(columns(by), _rows(project, found, by), f"statement-{project}")

@@ -42,11 +42,11 @@ async def usage(
         raise refusal("by", "use is put down to allocations account by account, not person by person; leave `user` out")
     owners = await _owners(gateway, caller, project)
     await check_cluster(gateway, caller, cluster)
-    names = sorted(c["metadata"]["name"] for c in gateway.caches.clusters.items() if cluster in (None, c["metadata"]["name"]))
+    names = [name for name in await gateway.cluster_names() if cluster in (None, name)]
     rows = [row for name in names for row in await _rows(gateway, name, owners, span, by, user)]
     if form == "csv":
         return sheet(columns(by), rows, "usage")
-    seen = {c["metadata"]["name"] for c in await visibility.clusters(gateway, caller)} | {row["cluster"] for row in rows}
+    seen = await visibility.cluster_names(gateway, caller) | {row["cluster"] for row in rows}
     body = {"items": rows, "asOf": await _as_of(gateway, seen.intersection(names)), **_edges(span)}
     return Response(orjson.dumps(body), media_type="application/json")
 
@@ -76,7 +76,7 @@ async def _rows(gateway: Gateway, cluster: str, owners: dict[str, Obj], span: Sp
         for one in asked:
             sums = await gateway.ledger.usage(cluster, account=one, start=span.start, end=span.end, by=by, user=user)
             found += (dict(row) for row in sums if row["account"] in owners)
-    scales = gateway.scales(cluster)
+    scales = await gateway.scales(cluster)
     return [_shown(cluster, owners[row["account"]], row, scales) for row in found]
 
 

@@ -10,9 +10,11 @@ from bursar_domain.billing import billing_of
 from bursar_domain.terms import simple
 from bursar_domain.units import HOUR
 from bursar_domain.wire import TrackedResource
+from bursar_kube.resources import CLUSTERS
 from bursar_testing import manifests as make
 from bursar_testing.books import account, at, published, report, used
 from bursar_testing.gatewaystack import GatewayStack
+from bursar_testing.waiting import eventually
 from bursar_testing.wires import settings
 
 Obj = dict[str, Any]
@@ -93,6 +95,31 @@ async def test_entries_are_made_and_read_in_service_units(running: GatewayStack,
     refused = await book(running, names[1], kind="Transfer", to="side", hours=1)
     assert refused.status_code == 409
     assert "there is nothing to move" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("person", ["alice", "erin"])
+async def test_figures_of_a_cluster_that_was_torn_away_keep_their_unit(
+    running: GatewayStack, names: tuple[str, str], person: str
+) -> None:
+    """Its object is gone by force; what was published of it last says what an hour of billing is."""
+    cluster, project = names
+    made = await book(running, project, hours=-3)
+    assert made.status_code == 201, made.text
+
+    async def figures() -> list[Obj]:
+        questions: list[Obj] = [{"path": "statements", "month": "2026-03"}, {"path": "entries", "kind": "Adjustment"}]
+        questions += [{"path": "balances"}, {"path": "usage", "by": "user"}]
+        asked = [question | more for question in questions for more in ({}, {"cluster": cluster})]
+        return [row for one in asked for row in await running.items(one.pop("path"), person, project=project, **one)]
+
+    before = await figures()
+    assert SCALE * HOUR in {row.get("secondsPerHour") for row in before}
+    await running.kube.delete(CLUSTERS, cluster)
+    await eventually(lambda: running.gateway.caches.clusters.get(None, cluster) is None, "the cluster's copy is gone")
+    assert await figures() == before
+    again = await book(running, project, hours=-2)
+    assert again.status_code == 201, again.text
+    assert [item["amounts"][0]["seconds"] for item in again.json()["items"]] == [-2 * SCALE * HOUR]
 
 
 async def test_more_than_the_books_can_hold_is_refused(running: GatewayStack, fresh: str) -> None:

@@ -75,7 +75,7 @@ async def test_groups(
 
 async def test_json_says_what_was_asked_and_how_far_it_is_known(running: GatewayStack, names: tuple[str, str]) -> None:
     found = (await running.get("usage", "alice", project=names[1], month="2026-02")).json()
-    hers = {cluster["name"] for cluster in await running.items("clusters", "alice", limit=500)}
+    hers = {row["cluster"] for row in await running.items("balances", "alice", limit=500)}
     assert (found["items"], found["start"], found["end"]) == ([], "2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z")
     assert found["asOf"][names[0]] == "2026-10-05T00:00:00Z"
     assert set(found["asOf"]) <= hers
