@@ -204,6 +204,7 @@ class Cycles:
             skewed=self.is_skewed,
             fresh=self._is_fresh,
             cycle_seconds=self._cycle_seconds,
+            counter_seconds=self._settings.counter_period_seconds,
         )
 
     def _figures(self, state: DesiredState, now: int) -> Mapping[str, Figures]:

@@ -44,10 +44,9 @@ class Grants:
             return []
         return [item for item in self.terms if item.uid not in self.taken_back and item.is_active(now)]
 
-    def last_cut(self, now: int) -> int | None:
-        """The latest cut at or before ``now``."""
-        index = bisect_right(self.cuts, now)
-        return self.cuts[index - 1] if index else None
+    def cuts_between(self, after: int, now: int) -> tuple[int, ...]:
+        """Those after one second, up to another."""
+        return self.cuts[bisect_right(self.cuts, after) : bisect_right(self.cuts, now)]
 
     def next_cut(self, now: int) -> int | None:
         """The first cut after ``now``."""

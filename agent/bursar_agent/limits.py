@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from bursar_agent import unseen
 from bursar_agent.grants import Charged
 from bursar_agent.schedulers.base import AccountView, QosChange, QosView, Reading
+from bursar_agent.unseen import Counter, Unseen
 from bursar_domain import ceiling
 from bursar_domain.ceiling import UNLIMITED, Sample
 from bursar_domain.terms import Terms
@@ -23,7 +25,8 @@ class Question:
     when the account was last proven (None: never); ``is_unproven``: we made it and never proved it;
     ``fresh``: job records were read together with the observation. ``caps``: units in use at one time by resource, as a
     threshold has it; ``known_caps``: by TRES, as last written (``in_doubt``: or not proven). ``widest_seconds``: samples that
-    lie further apart prove nothing, for a counter that was lost may have grown past what it was.
+    lie further apart prove nothing, for a counter that was lost may have grown past what it was. ``counter_seconds``: how
+    much later than the use counters may move.
 
     In limit mode QOS: ``qoses`` of the account as they are seen by name, ``written_qoses`` their limits as last written,
     ``written_list`` which of them its jobs may have; ``keeps_list``: not now, for another QOS is all that they may have.
@@ -52,6 +55,7 @@ class Question:
     known_caps: Amounts = field(default_factory=dict)
     in_doubt: bool = False
     widest_seconds: float = float("inf")
+    counter_seconds: int = 0
     qoses: Mapping[str, QosView] = field(default_factory=dict)
     written_qoses: Mapping[str, Amounts] = field(default_factory=dict)
     written_list: tuple[str, ...] = ()
@@ -186,28 +190,22 @@ def _behind(question: Question, resource: TrackedResource, left: int) -> int | N
     """What can be left at most where records end before the observation: the counter's growth counts in their place."""
     if is_current(question) or question.watermark is None:
         return None
-    more, unseen = unseen_use(question, resource, question.watermark)
-    if not more:
-        return left - unseen
-    return question.charged.left_after(question.now, resource.name, more, question.watermark)
+    found = unseen_use(question, resource, question.watermark)
+    if not question.charged.grants.cuts_between(question.watermark, question.now):
+        return left - found.total  # whoever has it now had it all the time
+    return question.charged.left_after(question.now, resource.name, found.placed, question.watermark) - found.adrift
 
 
-def unseen_use(question: Question, resource: TrackedResource, watermark: int) -> tuple[list[tuple[int, int]], int]:
-    """Growth beyond what is known is use that nobody saw yet: (second, unit-seconds) as it is to be folded, and its sum.
-
-    What grew before the last cut (a window that began, say) is put down there, so that it burdens what runs now only as a
-    debt does; a growth across the cut counts as younger. Where nothing was cut since, nothing needs to be folded.
-    """
-    name = resource.name
-    samples = question.samples.get((question.account, resource.trackable), ())
-    after = question.after_watermark.get(name, 0)
-    unseen = MINUTE * ceiling.growth(samples, watermark, resource.capacity) - after
-    cut = question.charged.grants.last_cut(question.now)
-    if cut is None or cut <= watermark or unseen <= 0:
-        return [], unseen
-    young = MINUTE * ceiling.growth(samples, cut, resource.capacity) - question.charged.since(cut, name)
-    young = max(0, min(young, unseen))
-    return [(cut - 1, unseen - young), (cut, young)], unseen
+def unseen_use(question: Question, resource: TrackedResource, watermark: int) -> Unseen:
+    """Growth beyond what is known is use that nobody saw yet."""
+    counter = Counter(
+        samples=question.samples.get((question.account, resource.trackable), ()),
+        capacity=resource.capacity,
+        lag_seconds=question.counter_seconds,
+    )
+    cuts = question.charged.grants.cuts_between(watermark, question.now)
+    since = [question.after_watermark.get(resource.name, 0), *(question.charged.since(cut, resource.name) for cut in cuts), 0]
+    return unseen.find(counter, (watermark, *cuts), [more - less for more, less in pairwise(since)])
 
 
 def is_blind(question: Question, trackable: str) -> bool:

@@ -44,6 +44,7 @@ class Situation:
     differ, so no period is decided. ``fresh``: job records were read in this cycle; where they were not, limits move only for
     a reason of their own. ``in_doubt``: accounts whose last write was never proven.
     ``cycle_seconds``: how often counters are looked at; seen less often, they prove nothing where records are late.
+    ``counter_seconds``: how much later than the use they may move.
     """
 
     settings: ClusterSettings
@@ -60,6 +61,7 @@ class Situation:
     skewed: bool = False
     fresh: bool = True
     cycle_seconds: float = float("inf")
+    counter_seconds: int = 0
 
     def digest(self, entry: AccountEntry) -> str:
         """The entry's digest, known from its verification or made now."""
@@ -209,6 +211,7 @@ def _planned(situation: Situation, entry: AccountEntry, memory: AccountMemory, s
         known_caps=memory.caps,
         in_doubt=doubtful,
         widest_seconds=2 * situation.cycle_seconds,
+        counter_seconds=situation.counter_seconds,
         qoses=_qoses(situation, entry, memory),
         written_qoses=memory.qoses,
         written_list=(memory.qos,) if memory.qos else memory.qos_list,

@@ -180,10 +180,10 @@ def _lefts(question: Question, resource: TrackedResource) -> dict[str, int]:
     lefts = question.charged.lefts(question.now, resource.name, watermark)
     if watermark is None:
         return lefts
-    more, unseen = limits.unseen_use(question, resource, watermark)
-    if unseen <= 0:
-        return lefts
-    return question.charged.lefts_after(question.now, resource.name, more or [(question.now, unseen)], watermark)
+    found = limits.unseen_use(question, resource, watermark)
+    if found.placed:
+        lefts = question.charged.lefts_after(question.now, resource.name, found.placed, watermark)
+    return dict(zip(lefts, shares.burdened(list(lefts.values()), found.adrift), strict=True))
 
 
 def _shares(

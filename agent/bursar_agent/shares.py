@@ -19,6 +19,12 @@ def shares(lefts: Sequence[int], running: Sequence[int], elsewhere: int = 0) -> 
     return _without(rooms, sum(rooms) - max(0, sum(lefts)))
 
 
+def burdened(lefts: Sequence[int], amount: int) -> list[int]:
+    """What is left where as much more was used and nobody knows when: together less by that, the first ones first."""
+    rooms = _without([max(0, left) for left in lefts], amount)
+    return [room + min(0, left) for room, left in zip(rooms, lefts, strict=True)]
+
+
 def _without(amounts: Sequence[int], less: int) -> list[int]:
     """The amounts less so much, taken from the first ones first."""
     found = []

@@ -3,7 +3,7 @@
 All figures are TRES-minutes except where a name says seconds. The formulas are those of `docs/explanation/ceilings.md`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,20 +50,26 @@ class Reading:
 
 def growth(samples: Sequence[Sample], since: int, capacity: int) -> int:
     """Counter growth after the last sample at or before ``since``; a fall counts the new value and a full machine's work."""
-    first = max((i for i, sample in enumerate(samples) if sample.at <= since), default=0)
-    total = 0
-    for before, after in zip(samples[first:], samples[first + 1 :], strict=False):
+    return sum(minutes for _, _, minutes in growths(samples, since, capacity))
+
+
+def growths(samples: Sequence[Sample], since: int, capacity: int) -> Iterator[tuple[Sample, Sample, int]]:
+    """The same by pairs of samples."""
+    for before, after in _pairs(samples, since):
         if after.minutes >= before.minutes:
-            total += after.minutes - before.minutes
+            yield before, after, after.minutes - before.minutes
         else:
-            total += after.minutes + capacity * (after.at - before.at) // MINUTE
-    return total
+            yield before, after, after.minutes + capacity * (after.at - before.at) // MINUTE
 
 
 def widest_gap(samples: Sequence[Sample], since: int) -> int:
     """The longest pause between two samples from the last one at or before ``since`` on."""
+    return max((after.at - before.at for before, after in _pairs(samples, since)), default=0)
+
+
+def _pairs(samples: Sequence[Sample], since: int) -> Iterator[tuple[Sample, Sample]]:
     first = max((i for i, sample in enumerate(samples) if sample.at <= since), default=0)
-    return max((after.at - before.at for before, after in zip(samples[first:], samples[first + 1 :], strict=False)), default=0)
+    return zip(samples[first:], samples[first + 1 :], strict=False)
 
 
 def lag(running_minutes: int, running_records_seconds: int, recent_use_seconds: int) -> int:

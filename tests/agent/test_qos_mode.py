@@ -11,7 +11,7 @@ from bursar_agent.memory import AccountMemory
 from bursar_agent.plan import Figures, Situation
 from bursar_agent.samples import Samples
 from bursar_agent.schedulers.base import AccountView, Observation, Outcome, QosChange, QosView, Reading
-from bursar_agent.shares import shares
+from bursar_agent.shares import burdened, shares
 from bursar_domain.ceiling import Sample
 from bursar_domain.wire import AccountEntry, LimitState, TrackedResource
 from bursar_testing.agents import account, allocation, cluster_settings
@@ -274,6 +274,33 @@ def test_use_that_only_counters_show_is_put_down_in_order() -> None:
     }
     late = given(BOTH, OPEN, qos(FIRST, 600), qos(SECOND, 1200, 120), memories=known(), samples=samples, watermark=NOW - 600)
     assert one(late).memory.qoses == {FIRST: {"cpu": 480}, SECOND: {"cpu": 1320}}
+
+
+def test_use_of_nobody_knows_when_is_taken_from_the_first_and_all_have_less_by_it() -> None:
+    """Half an hour before a third one ran beside both for a while; one across its beginning, and thirteen across its end."""
+    brief = allocation("z", 1, start=NOW - 1800, end=NOW - 900)
+    entry = account("aa", allocation("x", 10, end=NOW + HOUR), allocation("y", 20), brief)
+    grown = [(NOW - 3600, 0), (NOW - 2700, 30), (NOW - 1000, 90), (NOW, 870)]
+    samples = {("aa", "cpu"): [Sample(at, minutes) for at, minutes in grown]}
+    late = given(entry, OPEN, qos(FIRST, 600), qos(SECOND, 1200), memories=known(entry), samples=samples, watermark=NOW - 3600)
+    assert one(late).memory.qoses == {FIRST: {"cpu": 1}, SECOND: {"cpu": 1800 - 870}}
+
+
+@pytest.mark.parametrize(
+    ("lefts", "amount", "expect"),
+    [
+        ((100, 200), 0, [100, 200]),
+        ((100, 200), -5, [100, 200]),
+        ((100, 200), 130, [0, 170]),
+        ((-50, 200), 130, [-50, 70]),
+        ((100, 200), 400, [0, 0]),
+        ((), 7, []),
+    ],
+)
+def test_a_burden_of_nobody_knows_when_is_taken_from_the_first_ones_first(
+    lefts: tuple[int, ...], amount: int, expect: list[int]
+) -> None:
+    assert burdened(lefts, amount) == expect
 
 
 def test_counters_of_all_qoses_make_one_count_and_each_has_its_own_falls() -> None:

@@ -91,6 +91,25 @@ def test_records_that_end_before_the_window_count_growth_where_it_happened() -> 
     assert behind(entry, across, used=20) == 1_420 + 6_000 - 220  # what grew across the turn counts as younger
 
 
+@pytest.mark.parametrize(
+    ("grown", "lag", "left"),
+    [
+        ([(-3600, 500), (-1800, 530), (-900, 530), (0, 530)], 0, 30),  # used before the other one began: it is not charged
+        ([(-3600, 500), (-1800, 500), (-900, 530), (0, 530)], 0, 60),  # used while it ran: nobody else is
+        ([(-3600, 500), (-900, 530), (0, 530)], 0, 30),  # nobody knows
+        ([(-3600, 500), (-1800, 500), (-900, 530), (0, 530)], 300, 30),  # the counter may be as late as that
+        ([(-3600, 500), (-1800, 500), (-1500, 505), (-900, 530), (0, 530)], 300, 55),
+        ([(-3600, 500), (-1800, 520), (-900, 550), (0, 560)], 0, 30),  # 20 before, 30 while it ran, 10 since
+    ],
+)
+def test_use_is_put_down_to_those_who_ran_when_counters_grew(grown: list[tuple[int, int]], lag: int, left: int) -> None:
+    brief = allocation("b", 1, start=NOW - 1800, end=NOW - 900)
+    entry = account("aa", allocation("a", 1, start=START, end=END), brief)
+    samples = [(NOW + at, minutes) for at, minutes in grown]
+    found = behind(entry, samples, watermark=NOW - 3600, counter_seconds=lag)
+    assert found == samples[-1][1] + left
+
+
 def test_what_records_show_already_is_not_counted_twice() -> None:
     entry = account("aa", two(100, 100))
     grown = [(TURN - 600, 1_000), (TURN, 1_300), (NOW, 1_420)]

@@ -1,11 +1,7 @@
-"""A tiny scheduler with `safe`, a counter that lags and gets lost, and records that come late; and what is really left.
-
-One account, one resource, one allocation of several windows. The oracle knows every job and never looks at what the agent
-counted.
-"""
+"""A tiny scheduler with `safe`, a counter that lags and gets lost, and records that come late. One account, one resource."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final
 
 from bursar_agent.schedulers.base import (
@@ -19,9 +15,8 @@ from bursar_agent.schedulers.base import (
     UsageRead,
 )
 from bursar_domain.buckets import JobUse
-from bursar_domain.units import HOUR, MINUTE, QUARTER
-from bursar_domain.wire import AccountEntry, ClusterSettings, StepEntry, WindowEntry
-from bursar_testing.agents import account, allocation
+from bursar_domain.units import MINUTE
+from bursar_domain.wire import ClusterSettings
 
 ACCOUNT: Final = "aa"
 CAPACITY: Final = 16
@@ -159,83 +154,3 @@ class ModelScheduler:
 
 def _written(before: int | None, value: int | None) -> int | None:
     return before if value is None else None if value == NONE else value
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStep:
-    """Hours in force from ``at`` on."""
-
-    at: int
-    granted: int
-    carried: int = 0
-    adjusted: int = 0
-
-
-@dataclass(slots=True)
-class ModelWindow:
-    """A window and what was given to it, in order of time."""
-
-    start: int
-    end: int
-    steps: list[ModelStep]
-
-    def at(self, now: int) -> ModelStep:
-        """What is in force."""
-        return [step for step in self.steps if step.at <= now or step is self.steps[0]][-1]
-
-    def give(self, now: int, **fields: int) -> None:
-        """Something changes from this quarter hour on."""
-        at = max(self.start, now - now % QUARTER)
-        fresh = replace(self.at(now), at=at, **fields)
-        self.steps = [*(step for step in self.steps if step.at < at), fresh]
-
-
-@dataclass(slots=True)
-class Award:
-    """One allocation as its spec and entries have it."""
-
-    windows: list[ModelWindow]
-    grace_percent: int = 0
-    carries_debt: bool = True
-    revision: int = field(default=1)
-
-    def window(self, now: int) -> ModelWindow:
-        """The window that runs (the last one after the end)."""
-        return next((window for window in self.windows if now < window.end), self.windows[-1])
-
-    def entry(self) -> AccountEntry:
-        """As the agent is told."""
-        windows = tuple(WindowEntry(start=w.start, end=w.end, steps=tuple(map(_step, w.steps))) for w in self.windows)
-        given = allocation(
-            "x",
-            sum(window.steps[-1].granted for window in self.windows),
-            self.revision,
-            start=self.windows[0].start,
-            end=self.windows[-1].end,
-            windows=windows,
-            open_until=self.windows[-1].end,
-            overuse_percent=self.grace_percent,
-            carries_debt=self.carries_debt,
-        )
-        return account(ACCOUNT, given, members=("ann",))
-
-    def left(self, jobs: Sequence[ModelJob], now: int) -> int:
-        """Unit-seconds that may still be used, summed up from the jobs alone; nothing before the start and after the end."""
-        debt = 0
-        for window in self.windows:
-            is_last = now < window.end
-            step = window.at(now if is_last else window.end)
-            used = sum(job.used(window.start, min(now, window.end)) for job in jobs if not job.failed)
-            own = max(0, used - step.carried * HOUR)
-            over = own + debt - (step.granted + step.adjusted) * HOUR
-            if is_last:
-                room = (step.granted + step.carried + step.adjusted) * HOUR - debt
-                grace = max(0, step.granted) * HOUR * self.grace_percent // 100
-                return room + grace - used if window.start <= now else 0
-            debt = max(0, over) if self.carries_debt else 0
-        return 0
-
-
-def _step(step: ModelStep) -> StepEntry:
-    amounts = {"granted": step.granted, "carried": step.carried, "adjusted": step.adjusted}
-    return StepEntry.model_validate({"at": step.at} | {name: {"cpu": hours * HOUR} for name, hours in amounts.items()})
