@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bursar_crds.cluster import ClusterSpec
+from bursar_crds.cluster import Cluster, ClusterSpec
 from bursar_crds.reasons import Reason
 from bursar_domain.units import BILLING, UNSCALED, Scales
 from bursar_domain.violations import Violation
@@ -12,8 +12,10 @@ from bursar_domain.wire import BillingEntry, WeightEntry
 Obj = Mapping[str, Any]
 
 
-def scales_of(cluster: Obj | None) -> Scales:
+def scales_of(cluster: Cluster | Obj | None) -> Scales:
     """How a cluster's hours are counted; of one that is not there, as of one that says nothing of billing."""
+    if isinstance(cluster, Cluster):
+        return UNSCALED if cluster.spec.billing is None else Scales(cluster.spec.billing.scale)
     billing = None if cluster is None else cluster["spec"].get("billing")
     return UNSCALED if billing is None else Scales(int(billing["scale"]))
 

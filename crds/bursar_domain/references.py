@@ -8,7 +8,7 @@ from bursar_crds.common import Period, ResourceHours
 from bursar_crds.instants import format_instant
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
-from bursar_domain.units import Scales
+from bursar_domain.billing import scales_of
 from bursar_domain.unsupported import DEEP_POOL
 from bursar_domain.violations import Violation
 
@@ -33,7 +33,7 @@ def check_cluster(resource: Allocation | QuotaPool, cluster: Cluster | None) -> 
 def _too_many(resource: Allocation | QuotaPool, cluster: Cluster) -> list[Violation]:
     if isinstance(resource, QuotaPool):
         return []
-    scales = Scales(cluster.spec.billing.scale if cluster.spec.billing else 1)
+    scales = scales_of(cluster)
     return [
         Violation(
             f"spec.resources[{index}].hours",
