@@ -16,9 +16,9 @@ class Job:
     end: int
     limit: int
 
-    def used(self, now: int) -> int:
-        """Unit-seconds up to now."""
-        return self.cpus * max(0, min(now, self.end) - self.start)
+    def used(self, begin: int, until: int) -> int:
+        """Unit-seconds between two times."""
+        return self.cpus * max(0, min(until, self.end) - max(begin, self.start))
 
     def rest(self, now: int) -> int:
         """What it may still use."""
@@ -39,7 +39,14 @@ class Machine:
 
     def counter(self, name: str, now: int) -> int:
         """Unit-seconds; the account's has those of all its jobs."""
-        return sum(job.used(now) for job in self.jobs if name in ("", job.qos)) - self.lost.get(name, 0)
+        return sum(job.used(0, now) for job in self.jobs if name in ("", job.qos)) - self.lost.get(name, 0)
+
+    def lose(self, name: str, now: int, keep_percent: int) -> int:
+        """A counter falls to a part of what it was; by how much."""
+        before = self.counter(name, now)
+        lost = before - before * keep_percent // 100
+        self.lost[name] = self.lost.get(name, 0) + lost
+        return lost
 
     def running(self, name: str, now: int) -> int:
         """Unit-seconds that running jobs may still use."""
@@ -93,6 +100,10 @@ class Machine:
         """Unit-seconds between limit and counter."""
         limit = self.limits.get(name, -1)
         return float("inf") if limit < 0 else max(0, limit * MINUTE - self.counter(name, now))
+
+    def whole_room(self, now: int) -> float:
+        """Of everything that jobs may use."""
+        return sum(self.room(name, now) for name in self.usable())
 
     def startable(self, name: str, now: int) -> float:
         """What may start now."""
