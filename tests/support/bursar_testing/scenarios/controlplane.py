@@ -174,6 +174,9 @@ class ControlPlane:
             clock = self.clocks.get(holding.cluster, holding.start)
             holding.gates.setdefault(event.open_gate.gate, max(holding.start, _quarter(clock)))
             holding.revision += 1
+        elif event.move_end is not None:
+            holding = self.holdings[event.move_end.allocation]
+            holding.move_end(event.move_end.end, self.clocks.get(holding.cluster))
         elif event.delete is not None:
             self.holdings[event.delete].deleted = True
             self.holdings[event.delete].revision += 1

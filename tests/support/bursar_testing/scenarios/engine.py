@@ -171,6 +171,7 @@ def _told(scenario: Scenario) -> Iterable[int]:
         yield from job.moments()
     for event in scenario.events:
         yield event.at
+        yield from () if event.move_end is None else (event.move_end.end,)
         yield from (away.until for away in (event.agent_away, event.control_plane_away) if away is not None)
     for expectation in scenario.expect:
         yield expectation.at

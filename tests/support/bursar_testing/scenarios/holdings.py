@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from bursar_crds.allocation import AllocationSpec
 from bursar_crds.policies import Debt
@@ -9,7 +10,7 @@ from bursar_domain.closing import Carry, Subject
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.ladder import Action, Basis, Rule
 from bursar_domain.published import ended_entry, signed
-from bursar_domain.terms import Rules, Terms, build
+from bursar_domain.terms import PastEnd, Rules, Terms, build
 from bursar_domain.units import QUARTER, UNSCALED
 from bursar_domain.windows import cut
 from bursar_domain.wire import AllocationEntry, EndedEntry, ThresholdEntry
@@ -29,6 +30,7 @@ class Holding:
     posted: int = 0
     gates: dict[str, int] = field(default_factory=dict)
     deleted: bool = False
+    past_ends: tuple[PastEnd, ...] = ()
 
     @property
     def start(self) -> int:
@@ -67,7 +69,16 @@ class Holding:
             overuse_percent=spec.grace.overuse_percent if spec.grace else 0,
             carries_debt=spec.debt is Debt.CARRY_DEBT,
             is_deleted=self.deleted,
+            past_ends=self.past_ends,
         )
+
+    def move_end(self, end: int, clock: int | None) -> None:
+        """The spec has another end; ``clock``: the cluster's time."""
+        before = self.rules()
+        period = self.spec.period.model_copy(update={"end": datetime.fromtimestamp(end, UTC)})
+        self.spec = self.spec.model_copy(update={"period": period})
+        self.past_ends = self.rules().moved(before, clock).past_ends
+        self.revision += 1
 
     def terms(self, entries: Sequence[Entry]) -> Terms:
         """The windows with what the entries give them."""

@@ -146,6 +146,13 @@ class GateOf(Form):
     gate: str
 
 
+class EndOf(Form):
+    """Another end of an allocation's period."""
+
+    allocation: str
+    end: When
+
+
 class Away(Form):
     """Who is not there until when; the cluster is given for an agent."""
 
@@ -174,6 +181,7 @@ class EventForm(Form):
     refund: RefundOf | None = None
     transfer: TransferOf | None = None
     open_gate: GateOf | None = None
+    move_end: EndOf | None = None
     delete: str | None = None
     record: RecordOf | None = None
     agent_away: Away | None = None
