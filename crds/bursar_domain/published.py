@@ -10,7 +10,6 @@ from bursar_domain.wire import (
     AllocationEntry,
     CorrectionEntry,
     EndedEntry,
-    PastEndEntry,
     StepEntry,
     WindowEntry,
 )
@@ -25,7 +24,7 @@ class SignedTerms(TypedDict):
     overuse_percent: int
     carries_debt: bool
     closed_from: int | None
-    past_ends: tuple[PastEndEntry, ...]
+    past_ends: tuple[tuple[int, int], ...]
 
 
 def window_entries(terms: Terms) -> tuple[WindowEntry, ...]:
@@ -45,7 +44,7 @@ def signed(terms: Terms) -> SignedTerms:
         "overuse_percent": terms.overuse_percent,
         "carries_debt": terms.carries_debt,
         "closed_from": terms.closed_from,
-        "past_ends": tuple(PastEndEntry(before=past.before, open_until=past.open_until) for past in terms.past_ends),
+        "past_ends": terms.past_ends,
     }
 
 
@@ -76,7 +75,7 @@ def terms_of(entry: AllocationEntry | EndedEntry) -> Terms:
         overuse_percent=entry.overuse_percent,
         carries_debt=entry.carries_debt,
         closed_from=entry.closed_from,
-        past_ends=tuple(PastEnd(past.before, past.open_until) for past in entry.past_ends),
+        past_ends=tuple(PastEnd(before, open_until) for before, open_until in entry.past_ends),
     )
 
 

@@ -82,13 +82,6 @@ class ThresholdEntry(Wire):
     clear_below_percent: int | None = None
 
 
-class PastEndEntry(Wire):
-    """An end that was moved: ``before`` that second the allocation was charged as one that is open until ``open_until``."""
-
-    before: Seconds
-    open_until: Seconds
-
-
 class TermsEntry(Wire):
     """How use is put down to an allocation: all its windows, past and to come; see `bursar_domain.terms.Terms`."""
 
@@ -98,7 +91,7 @@ class TermsEntry(Wire):
     overuse_percent: Annotated[int, Field(ge=0, le=1000)] = 0
     carries_debt: bool = True
     closed_from: Seconds | None = None  # deleted: nothing is put down to it from here on
-    past_ends: tuple[PastEndEntry, ...] = ()  # in order
+    past_ends: tuple[tuple[Seconds, Seconds], ...] = ()  # in order: before a second it was open until another
 
 
 class EndedEntry(TermsEntry):
