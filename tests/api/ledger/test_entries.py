@@ -171,7 +171,6 @@ async def test_nothing_is_kept_of_what_an_allocation_was_told_once_it_is_gone(ow
     assert {uid for uid, *_ in await own.fired(["gone", "there"])} == {"there"}
 
 
-
 async def _sql(ledger: Ledger, statement: str) -> None:
     async with ledger._database.write() as tx:
         await tx.exec_driver_sql(statement)
