@@ -191,7 +191,8 @@ def _behind(question: Question, resource: TrackedResource, left: int) -> int | N
     if is_current(question) or question.watermark is None:
         return None
     found = unseen_use(question, resource, question.watermark)
-    if not question.charged.grants.cuts_between(question.watermark, question.now):
+    laid_out = question.charged.grants
+    if not (laid_out.taken_back or laid_out.cuts_between(question.watermark, question.now)):
         return left - found.total  # whoever has it now had it all the time
     return question.charged.left_after(question.now, resource.name, found.placed, question.watermark) - found.adrift
 

@@ -180,9 +180,7 @@ def test_head_room_is_all_that_is_left_where_counters_were_seen_at_every_cut(mod
     @example(CLOSE)
     @given(sites(dense=True))
     def holds(site: Site) -> None:
-        gone = any(award.is_active(site.now) and not award.gives(site.now) for award in site.awards)
-        room, left = site.room(mode), site.left()
-        assert room == left or (room < left and gone and not mode)
+        assert site.room(mode) == site.left()
 
     holds()
 
