@@ -50,6 +50,13 @@ def operator(ledger: Ledger, cluster: str, signer: Signer) -> Operator:
     return Operator(ledger, cluster, signer)
 
 
+async def test_what_was_published_last_of_a_cluster_is_there_to_read(operator: Operator) -> None:
+    assert await operator.ledger.published_settings(operator.cluster) is None
+    for capacity in (64, 128):
+        await operator.publish(entry("a"), capacity=capacity)
+        assert await operator.ledger.published_settings(operator.cluster) == settings(operator.cluster, capacity)
+
+
 async def test_first_publication_is_signed_over_every_entry(operator: Operator) -> None:
     done = await operator.publish(entry("a", allocation(operator.cluster)), entry("b"))
     assert (done.generation, done.changed, dict(done.revisions)) == (1, 2, {operator.cluster: 1})
