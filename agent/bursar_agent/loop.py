@@ -15,7 +15,7 @@ from bursar_agent.cycle import Clocks, Cycles
 from bursar_agent.desired import DesiredStore
 from bursar_agent.identity import Identity
 from bursar_agent.journal import Journal
-from bursar_agent.outbox import Outbox, usage_pages
+from bursar_agent.outbox import Outbox, first_page, usage_pages
 from bursar_agent.recount import Recount
 from bursar_agent.schedulers.base import Readiness, Scheduler, SchedulerError
 from bursar_agent.settings import AgentSettings
@@ -24,7 +24,7 @@ from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
 from bursar_crds.reasons import Reason
 from bursar_domain.buckets import WHOLE
-from bursar_domain.wire import Hello, Miss, Refused
+from bursar_domain.wire import Hello, Miss, Refused, SlotReport, UsageReport
 
 log = structlog.get_logger(__name__)
 LONG_POLL_SECONDS = 50
@@ -299,16 +299,20 @@ class Agent:
     async def _send_usage(self) -> None:
         book = self.cycles.book
         for report, slots in usage_pages(book, self.session, self._largest_factor_thousandths):
-            receipt = await self._gateway.usage(self._settings.cluster, report)
-            why = recount.mismatch(book, receipt)
-            rebuilt = None if receipt.forgot else report.rebuilt
-            news = book.sent(slots, report.watermark, rebuilt=rebuilt, refused=receipt.refused, report=report.report_id)
-            self._note_refused(news)
-            if why:
-                log.warning("all use is told anew", reason=why)
-                recount.begin(book, receipt.books, self._new_epoch())
-                self._report.set()
+            if not book.is_agreed and not await self._send_page(first_page(book, self.session), ()):
                 return
+            if not await self._send_page(report, slots):
+                return
+
+    async def _send_page(self, report: UsageReport, slots: Sequence[SlotReport]) -> bool:
+        """Whether the next one may follow."""
+        receipt = await self._gateway.usage(self._settings.cluster, report)
+        news, why = recount.hear(self.cycles.book, report, slots, receipt, self._new_epoch())
+        self._note_refused(news)
+        if why:
+            log.warning("all use is told anew", reason=why)
+            self._report.set()
+        return not why
 
     def _note_refused(self, news: Sequence[Refused]) -> None:
         for item in news[:LOGGED_REFUSALS]:

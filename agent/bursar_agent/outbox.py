@@ -108,6 +108,11 @@ class Outbox:
         self._full, self._told = False, cycle
 
 
+def first_page(book: UsageBook, session: str) -> UsageReport:
+    """Nothing: a question how far the ledger is, before it is told anything since the start."""
+    return UsageReport(report_id=uuid.uuid4().hex, session=session, slots=(), previous=book.last_report)
+
+
 def usage_pages(
     book: UsageBook, session: str, largest_factor_thousandths: int = WHOLE
 ) -> Iterator[tuple[UsageReport, Sequence[SlotReport]]]:
@@ -131,7 +136,7 @@ def usage_pages(
                 slots=slots,
                 watermark=complete if is_last else None,
                 rebuilt=rebuilt if is_last else None,
-                previous=None if book.rebuild_from is None else book.last_report,
+                previous=book.last_report,
                 largest_factor_thousandths=min(largest_factor_thousandths, MOST_FACTOR),
             ),
             slots,

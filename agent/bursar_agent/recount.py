@@ -6,16 +6,22 @@ its books again from its file, some thousand slots at a time, while cycles and o
 until the last page is in. How far that is lies in the file, so that a restart goes on from there.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from bursar_agent.usagebook import UsageBook
+from bursar_agent.usagebook import NEVER, UsageBook
 from bursar_domain.buckets import SlotKey
-from bursar_domain.units import DAY, HOUR
-from bursar_domain.wire import BooksMark, Receipt
+from bursar_domain.units import DAY
+from bursar_domain.wire import BooksMark, Receipt, Refused, SlotReport, UsageReport
 
 MOST_SLOTS: Final = 20_000
-MOST_AHEAD_SECONDS: Final = 2 * HOUR  # of the ledger's clock; further ahead it may not have taken what it was told
-MARGIN_SECONDS: Final = 62 * DAY  # older slots are not expected to have changed in the time that a ledger lost
+MARGIN_SECONDS: Final = 62 * DAY  # in this time a slot that was refused before is taken, or never
+
+
+def is_put_back(book: UsageBook, mark: BooksMark) -> bool:
+    """Whether the ledger was told what this book never told. To be asked before the first page with slots since the start."""
+    told = NEVER if book.told is None else book.told
+    return not book.is_agreed and (mark.newest_epoch, mark.newest_seq) > (book.epoch, told)
 
 
 def mismatch(book: UsageBook, receipt: Receipt) -> str:
@@ -23,26 +29,42 @@ def mismatch(book: UsageBook, receipt: Receipt) -> str:
     mark = receipt.books
     if mark is not None and mark.epoch > book.epoch:
         return "the ledger has newer books than this agent: its state is an old one"
+    if mark is not None and is_put_back(book, mark):
+        return "the ledger has newer slots than this agent: its state is an old one"
     if receipt.forgot:
-        return "the ledger lacks pages of what it is told anew: it is an old one"
+        return "the ledger lacks what it was told: it is an old one"
     if book.rebuild_from is not None:
         return ""  # it is being told anew
     if receipt.staged or (mark is not None and mark.epoch < book.epoch and book.sent_watermark is not None):
         return "the ledger does not know these books: it is an old one"
-    if receipt.outdated:
-        return "the ledger has newer slots than this agent: its state is an old one"
-    sent = book.sent_watermark
-    if mark is not None and sent is not None and (mark.watermark or 0) < sent <= receipt.clock + MOST_AHEAD_SECONDS:
-        return "the ledger lacks what it was told: it is an old one"
-    return ""
+    return "the ledger has newer slots than this agent: its state is an old one" if receipt.outdated else ""
 
 
-def begin(book: UsageBook, mark: BooksMark | None, epoch: int) -> None:
-    """Begin to tell everything anew that the ledger may lack; ``epoch``: where nothing else asks for a greater one."""
-    known = BooksMark() if mark is None else mark
-    is_only_behind = known.epoch == book.epoch and known.watermark is not None
-    since = (known.watermark or 0) - MARGIN_SECONDS if is_only_behind else 0
-    book.begin_recount(max(epoch, known.epoch + 1), max(0, since))
+def hear(
+    book: UsageBook, report: UsageReport, slots: Sequence[SlotReport], receipt: Receipt, epoch: int
+) -> tuple[list[Refused], str]:
+    """Act on the receipt of a page: refusals that are news, and why everything is told anew from here on, or "".
+
+    ``epoch``: that of a recount, where nothing asks for a greater one.
+    """
+    why = mismatch(book, receipt)
+    since = _since(book, receipt) if why else 0
+    rebuilt = None if receipt.forgot else report.rebuilt
+    news = book.sent(slots, report.watermark, rebuilt=rebuilt, refused=receipt.refused, report=report.report_id)
+    if why:
+        known = receipt.books or BooksMark()
+        book.begin_recount(max(epoch, known.epoch + 1, known.newest_epoch + 1), since)
+    if why or receipt.books is not None:
+        book.agree()
+    return news, why
+
+
+def _since(book: UsageBook, receipt: Receipt) -> int:
+    """First hour that has to be told again: of all where it can't be said what else the ledger has or lacks."""
+    mark = receipt.books
+    if mark is None or mark.watermark is None or mark.epoch != book.epoch or receipt.outdated or is_put_back(book, mark):
+        return 0
+    return max(0, min(mark.watermark - MARGIN_SECONDS, book.first_hour_since(mark.newest_seq)))
 
 
 class Recount:

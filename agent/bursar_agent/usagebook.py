@@ -44,7 +44,8 @@ class UsageBook:
 
     ``rebuild_from``: first hour of which the gateway must still void what older epochs had; None where it has done so.
     ``open_from``: earliest start of the records that the last read had. ``wanted_from``: hour down to which use is to be
-    counted, as far as anybody said.
+    counted, as far as anybody said. ``told``: no read above this number was ever told. It grows, with the reads themselves,
+    once the ledger said that it knows of none (`agree`): so a state that is an old one is noticed whatever it reads first.
     """
 
     def __init__(self, directory: Path, epoch: int, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -60,6 +61,8 @@ class UsageBook:
         self.recount_to: int | None = None
         self.ended_from: int | None = None
         self.wanted_from: int | None = None
+        self.told: int | None = 0
+        self.is_agreed = False
         self.sent_watermark: int | None = None
         self.last_report: str | None = None
         self.unsent: dict[SlotKey, Version] = {}
@@ -90,7 +93,8 @@ class UsageBook:
 
     def begin(self, now: int) -> None:
         """There is no account of ours yet, so there is no use before ``now``: nothing older is ever read, nothing is voided."""
-        self._record({}, 0, None, self._head_after(0, now, -(-now // HOUR) * HOUR, None))
+        hour = -(-now // HOUR) * HOUR
+        self._record({}, 0, None, self._head_after(0, now, hour, None, hour))
 
     def turn_back(self, watermark: int) -> None:
         """Use is complete up to there and no further, whatever a read said."""
@@ -127,6 +131,7 @@ class UsageBook:
             open_from=open_from,
             recount_to=self.recount_to,
             ended_from=min(filter(None, (self.ended_from, ended_from if is_further else None)), default=None),
+            told=self.seq + 1 if self.is_agreed else self.told,
         )
 
     def _head(self) -> Head:
@@ -139,6 +144,7 @@ class UsageBook:
             open_from=self.open_from,
             recount_to=self.recount_to,
             ended_from=self.ended_from,
+            told=self.told,
         )
 
     def _counted(self, since: int, until: int | None) -> Iterator[SlotKey]:
@@ -207,6 +213,12 @@ class UsageBook:
         )
         return SlotReport(account=key.account, hour=key.hour, epoch=self.epoch, seq=version.seq, rows=rows)
 
+    def agree(self) -> None:
+        """The ledger knows of no read that these books don't, so all that they have may be told from now on."""
+        self.is_agreed = True
+        if self.told != self.seq:
+            self._set_head(replace(self._head(), told=self.seq))
+
     def sent(
         self,
         reports: Sequence[SlotReport],
@@ -231,14 +243,17 @@ class UsageBook:
 
     # What is to be told again
 
+    def first_hour_since(self, seq: int) -> int:
+        """The first hour of any slot that comes from a read of this number or a greater one."""
+        found = (charges.first_since(seq) for charges in self._accounts.values())
+        return min((hour for hour in found if hour is not None), default=NEVER)
+
     def begin_recount(self, epoch: int, since: int) -> None:
         """Tell everything from ``since`` on anew, as an epoch that is ``epoch`` at least."""
         first = min((charges.first for charges in self._accounts.values() if len(charges)), default=since)
         begin = max(since // HOUR * HOUR, first, self.covered_from or 0)
         begin = begin if self.rebuild_from is None else min(begin, self.rebuild_from)
-        self._set_head(
-            replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=NEVER, ended_from=None)
-        )
+        self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=NEVER))
 
     def next_recount(self, most: int) -> tuple[int, int]:
         """The hours of the next slots that are to be told again, about so many of them."""
@@ -273,7 +288,7 @@ class UsageBook:
         self.epoch, self.seq = head.epoch, head.seq
         self.watermark, self.covered_from = head.watermark, head.covered_from
         self.rebuild_from, self.open_from = head.rebuild_from, head.open_from
-        self.recount_to, self.ended_from = head.recount_to, head.ended_from
+        self.recount_to, self.ended_from, self.told = head.recount_to, head.ended_from, head.told
         for count, (key, version) in enumerate(line.slots, 1):  # noqa: B007 - what it ends at is the answer
             charges = self._accounts.get(key.account)
             if charges is None:

@@ -51,7 +51,8 @@ class Head:
     ``rebuild_from``: first hour of which the gateway must void older epochs. ``open_from``: earliest start of the records that
     the read had. ``recount_to``: slots from this hour on were told as of this epoch, earlier ones were not yet; None where
     there is nothing to be told again. ``ended_from``: earliest end of a job whose record was read; what ended before may have
-    been purged. None where that does not matter.
+    been purged, and is never voided. None where that does not matter. ``told``: no read above this number was ever told to
+    anybody; None where that is not known.
     """
 
     epoch: int
@@ -62,6 +63,7 @@ class Head:
     open_from: int | None = None
     recount_to: int | None = None
     ended_from: int | None = None
+    told: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ def _head(kind: str, head: Head, slots: Sequence[RawSlot]) -> dict[str, object]:
         "open": head.open_from,
         "recount": head.recount_to,
         "ended": head.ended_from,
+        "told": head.told,
         "slots": slots,
     }
 
@@ -205,7 +208,7 @@ def _dump_slot(key: SlotKey, version: Version) -> RawSlot:
 
 
 def _read(line: Mapping[str, Any]) -> ReadLine:
-    more = (line.get(name) for name in ("rebuild", "open", "recount", "ended"))
+    more = (line.get(name) for name in ("rebuild", "open", "recount", "ended", "told"))
     head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], *more)
     return ReadLine(head, map(_load_slot, _slots(line)), kept=line["kind"] == "kept")
 

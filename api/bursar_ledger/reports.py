@@ -27,15 +27,21 @@ async def receipt_of(tx: AsyncConnection, cluster: str, kind: ReportKind, report
 
 
 async def is_known(tx: AsyncConnection, cluster: str, kind: ReportKind, report: str) -> bool:
-    """Whether this report came in the last day."""
+    """Whether this report came in the last day, or is the one that the last one named as the one before."""
     query = select(Report.at).where(Report.cluster == cluster, Report.kind == kind, Report.report == report)
     return (await tx.execute(query)).first() is not None
 
 
-async def remember(tx: AsyncConnection, cluster: str, kind: ReportKind, report: str, receipt: Receipt) -> None:
-    """Keep the receipt for a day; an older report that comes again is still harmless, its slots are no news."""
+async def remember(
+    tx: AsyncConnection, cluster: str, kind: ReportKind, report: str, receipt: Receipt, previous: str | None = None
+) -> None:
+    """Keep the receipt for a day; an older report that comes again is still harmless, its slots are no news.
+
+    The newest one stays, however long nothing comes after it, and so does the one before, which may be named again.
+    """
     now = receipt.clock
-    await tx.execute(delete(Report).where(Report.cluster == cluster, Report.at < now - KEEP_SECONDS))
+    is_old = (Report.cluster == cluster) & (Report.kind == kind) & (Report.at < now - KEEP_SECONDS)
+    await tx.execute(delete(Report).where(is_old, Report.report != (previous or "")))
     row = {
         "cluster": cluster,
         "kind": kind,

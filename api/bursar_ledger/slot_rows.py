@@ -20,8 +20,9 @@ _ROWS: Final = (
 )
 # One row, of NULLs where nothing is known: one question instead of two.
 _KNOWN: Final = text(
-    "SELECT w.epoch, w.watermark, w.closed_to, w.rolled_before, h.settings FROM (SELECT CAST(:cluster AS text) AS cluster) AS c"
-    " LEFT JOIN usage_watermarks AS w ON w.cluster = c.cluster LEFT JOIN desired_heads AS h ON h.cluster = c.cluster"
+    "SELECT w.epoch, w.watermark, w.closed_to, w.rolled_before, h.settings, n.epoch AS newest_epoch, n.seq AS newest_seq"
+    " FROM (SELECT CAST(:cluster AS text) AS cluster) AS c LEFT JOIN usage_watermarks AS w ON w.cluster = c.cluster"
+    " LEFT JOIN desired_heads AS h ON h.cluster = c.cluster LEFT JOIN usage_newest AS n ON n.cluster = c.cluster"
 )
 _PUBLISHED: Final = bulk.over_names(
     "SELECT account FROM desired_entries WHERE cluster = :cluster AND account IN (SELECT n.value FROM {names} AS n)"
@@ -37,6 +38,7 @@ async def standing(tx: AsyncConnection, cluster: str, accounts: Collection[str])
     return Standing(
         watermark=None if mark.epoch is None else (mark.epoch, mark.watermark),
         closed_to=mark.closed_to,
+        newest=None if mark.newest_epoch is None else SlotVersion(mark.newest_epoch, mark.newest_seq),
         rolled_before=mark.rolled_before or 0,
         rebuilds=tuple(RebuiltRange(epoch=row.epoch, start=row.since, end=row.until) for row in rebuilds),
         capacity={item["name"]: item["capacity"] for item in settings.get("resources", ())},

@@ -44,12 +44,13 @@ class Standing:
     """What is known of a cluster before a report.
 
     ``rebuilds`` are the epochs that count, each with the range in which it voids the lower ones; the first epoch ever seen is
-    one with an empty range. ``watermark`` is (epoch, second), ``closed_to`` the highest watermark ever. A simulated cluster
-    has a clock of its own, which may run ahead of ours.
+    one with an empty range. ``watermark`` is (epoch, second), ``closed_to`` the highest watermark ever, ``newest`` the greatest
+    version ever told. A simulated cluster has a clock of its own, which may run ahead of ours.
     """
 
     watermark: tuple[int, int] | None = None
     closed_to: int | None = None
+    newest: SlotVersion | None = None
     rolled_before: int = 0
     rebuilds: tuple[RebuiltRange, ...] = ()
     capacity: Mapping[str, int] | None = None
@@ -196,7 +197,19 @@ def outdated(slots: Mapping[SlotKey, Content], stored: Mapping[SlotKey, SlotVers
 
 def mark(standing: Standing) -> BooksMark:
     """How far the books are."""
-    return BooksMark(epoch=standing.epoch, watermark=None if standing.watermark is None else standing.watermark[1])
+    newest = standing.newest or SlotVersion(0, 0)
+    return BooksMark(
+        epoch=standing.epoch,
+        watermark=None if standing.watermark is None else standing.watermark[1],
+        newest_epoch=newest.epoch,
+        newest_seq=newest.seq,
+    )
+
+
+def newer(slots: Iterable[SlotReport], standing: Standing) -> SlotVersion | None:
+    """The greatest version among these, None where a greater one was told before, or the same."""
+    told = max((SlotVersion(slot.epoch, slot.seq) for slot in slots), default=None)
+    return None if told is None or (standing.newest is not None and told <= standing.newest) else told
 
 
 def watermark(epoch: int, at: int, stored: tuple[int, int] | None) -> tuple[int, int] | None:

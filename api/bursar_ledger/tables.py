@@ -208,6 +208,15 @@ class Rebuild(Base):
     until: Mapped[int]
 
 
+class Newest(Base):
+    """The greatest version of a slot that an agent ever told of the cluster, taken or refused."""
+
+    __tablename__ = "usage_newest"
+    cluster: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    seq: Mapped[int]
+
+
 class Watermark(Base):
     """How far a cluster's use is known, in seconds of the scheduler's clock.
 

@@ -11,7 +11,7 @@ from bursar_domain.wire import RebuiltRange, Receipt, Refused, UsageReport
 from bursar_ledger import changes, entries, rebuilds, reports, sessions, slot_rows, slots
 from bursar_ledger.database import Database, chunks, upsert
 from bursar_ledger.slots import Content, Standing
-from bursar_ledger.tables import Watermark
+from bursar_ledger.tables import Newest, Watermark
 
 
 class Usage:
@@ -23,8 +23,8 @@ class Usage:
         """Replace each slot whose version is greater than the stored one; ``dropped`` counts those that are no news.
 
         A slot that can't be true is refused by itself, with the reason. A change of a closed slot is an entry too, a
-        `Correction`. Slots of a rebuild count once its last page is in, unless the report before that is not known: then this
-        ledger is an old one that lacks pages.
+        `Correction`. Slots of a rebuild count once its last page is in. Where the report before this one is not known this
+        ledger is an old one that lacks pages: then no rebuild is complete.
         """
         async with self._database.write() as tx:
             await sessions.fence(tx, cluster, report.session, now)
@@ -35,7 +35,7 @@ class Usage:
             is_next = report.previous is None or await reports.is_known(tx, cluster, "usage", report.previous)
             receipt = await work.take(report if is_next else report.model_copy(update={"rebuilt": None}))
             receipt = receipt.model_copy(update={"forgot": not is_next})
-            await reports.remember(tx, cluster, "usage", report.report_id, receipt)
+            await reports.remember(tx, cluster, "usage", report.report_id, receipt, report.previous)
         return receipt
 
     async def watermark(self, cluster: str) -> int | None:
@@ -71,6 +71,7 @@ class _Intake:
         accepted = await self._apply(slots.newest(counting))
         if rebuilt is not None:
             await self._void(rebuilt)
+        await self._note_newest(report)
         moved = await self._move_watermark(report)
         await changes.record(self.tx, self.cluster, "usage", self.touched | ({None} if moved else set()))
         dropped = max(0, len(report.slots) - accepted - len(waiting) - len(self.refused))
@@ -133,6 +134,11 @@ class _Intake:
             before = await slot_rows.rows_of(self.tx, self.cluster, [key for key in late if key in stored])
             found = slots.corrections(self.cluster, late, before, self.standing.posting_quarter)
             await entries.book(self.tx, found, self.now)
+
+    async def _note_newest(self, report: UsageReport) -> None:
+        newest = slots.newer(report.slots, self.standing)
+        if newest is not None:
+            await upsert(self.tx, Newest, [{"cluster": self.cluster, "epoch": newest.epoch, "seq": newest.seq}])
 
     async def _move_watermark(self, report: UsageReport) -> bool:
         if report.watermark is None or slots.is_to_come(report.watermark, self.standing, self.now):

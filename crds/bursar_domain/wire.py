@@ -344,7 +344,7 @@ class UsageReport(Wire):
     """Slots, and the watermark (epoch seconds of the scheduler's clock) up to which use is complete once this page is in.
 
     ``rebuilt`` stands on the last page of a rebuild: its slots count from then on, and every lower epoch is void there.
-    ``previous``: during a rebuild the report before this one; a ledger that does not know it lacks pages of the rebuild.
+    ``previous``: the last report whose receipt the agent has; a ledger that does not know it lacks pages.
     ``largest_factor_thousandths`` is the largest usage factor: so much more than it has a cluster may be charged for.
     """
 
@@ -369,19 +369,25 @@ class Refused(Wire):
 
 
 class BooksMark(Wire):
-    """How far the books of a cluster are: the newest epoch that counts (0: none yet) and its watermark."""
+    """How far the books of a cluster are: the newest epoch that counts (0: none yet) and its watermark.
+
+    ``newest_epoch`` and ``newest_seq``: the greatest version of a slot that was ever told, whether it counts or waits for the
+    last page of its rebuild. An agent that never gave out that number was put back to an earlier day.
+    """
 
     epoch: Count = 0
     watermark: Seconds | None = None
+    newest_epoch: Count = 0
+    newest_seq: Count = 0
 
 
 class Receipt(Wire):
     """Answer to a status or usage report: how much of it is news, is not, waits for its rebuild's last page, was refused.
 
     ``outdated``: how many of those that are no news are older than what is there, or contradict it. ``books``: how far they
-    were before this report; None where it came before. An agent that was further, or whose slots wait or are outdated though it
-    rebuilds nothing, knows by these that ledger and agent no longer have the same past, and rebuilds. ``forgot``: so it does
-    though it rebuilds already, for the ledger does not know the report before; a rebuild is not completed by such a page.
+    were before this report; None where it came before. ``forgot``: the ledger does not know the report before; no rebuild is
+    completed by such a page. By these, and by slots that wait or are outdated though it rebuilds nothing, an agent knows that
+    ledger and agent no longer have the same past, and rebuilds.
     """
 
     clock: Seconds

@@ -1,113 +1,19 @@
 """Ledger or agent is put back to an earlier day: everything is told anew, and the ledger has what ran, once."""
 
-import shutil
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from bursar_agent import recount
 from bursar_agent.outbox import usage_pages
-from bursar_agent.recount import Recount
-from bursar_agent.usagebook import UsageBook
 from bursar_domain.buckets import Amounts, JobUse, RowKey, slots_of
 from bursar_domain.units import HOUR
-from bursar_ledger import Ledger
 from bursar_testing.agents import account, agent_settings, allocation, cluster_settings, enrol, running_agent, soon
 from bursar_testing.agentstack import Stack
+from bursar_testing.restores import BASE, EPOCH, NOW, Site
 from bursar_testing.waiting import eventually
-from bursar_testing.wires import hello, publish_accounts, slot, usage
-
-BASE = 400_000 * HOUR
-NOW = BASE + 10**7
-EPOCH = 10
-
-
-class Site:
-    """A ledger in a file and an agent's books, both of which can be put back."""
-
-    def __init__(self, folder: Path, dice: Random) -> None:
-        self.folder, self.dice = folder, dice
-        self.state = folder / "state"
-        self.state.mkdir()
-        self.jobs: list[JobUse] = []
-        self.hour = 0
-        self.reasons: list[str] = []
-        self.resume()
-
-    def resume(self) -> None:
-        self.book = UsageBook(self.state, epoch=EPOCH)
-        self.telling = Recount(self.book, most_slots=7)
-
-    async def connect(self) -> None:
-        self.ledger = await Ledger.connect(f"sqlite:///{self.folder}/ledger.db")
-        await publish_accounts(self.ledger, "alpha", "a", "b")
-        await self.ledger.record_hello("alpha", hello("s"), NOW)
-
-    def work(self, hours: int = 10, count: int = 12) -> None:
-        """Jobs of the hours to come, and a read of their records."""
-        for _ in range(count):
-            start = BASE + self.hour * HOUR + self.dice.randrange(hours * HOUR)
-            end = start + self.dice.randrange(1, 3 * HOUR)
-            number = str(len(self.jobs))
-            self.jobs.append(JobUse(number, self.dice.choice("ab"), self.dice.choice(["ann", "bob"]), start, end, {"cpu": 3}))
-        self.hour += hours
-        self.read()
-
-    def read(self) -> None:
-        self.book.record(slots_of(self.jobs), BASE, BASE + self.hour * HOUR)
-
-    async def deliver(self) -> None:
-        """As the agent does it."""
-        for report, slots in usage_pages(self.book, "s"):
-            receipt = await self.ledger.put_usage("alpha", report, NOW)
-            why = recount.mismatch(self.book, receipt)
-            rebuilt = None if receipt.forgot else report.rebuilt
-            self.book.sent(slots, report.watermark, rebuilt=rebuilt, refused=receipt.refused, report=report.report_id)
-            if why:
-                self.reasons.append(why)
-                recount.begin(self.book, receipt.books, EPOCH)
-                return
-
-    async def settle(self, steps: int = 200) -> None:
-        """Deliver and tell anew until nothing is left to be told."""
-        for _ in range(steps):
-            await self.deliver()
-            if not await self.telling.step() and self.book.rebuild_from is None and not self.book.unsent:
-                return
-
-    async def back_up(self, name: str) -> None:
-        if name == "ledger":
-            await self.ledger.close()
-            shutil.copy(self.folder / "ledger.db", self.folder / "backup.db")
-            await self.connect()
-        else:
-            shutil.copytree(self.state, self.folder / "old-state")
-
-    async def restore(self, name: str) -> None:
-        if name == "agent":
-            shutil.rmtree(self.state)
-            (self.folder / "old-state").rename(self.state)
-            self.resume()
-            return
-        await self.ledger.close()
-        for path in self.folder.glob("ledger.db*"):
-            path.unlink()
-        if name == "ledger":
-            shutil.copy(self.folder / "backup.db", self.folder / "ledger.db")
-        await self.connect()
-
-    async def totals(self) -> dict[str, int]:
-        return {name: use["cpu"] for name, use in (await self.ledger.totals("alpha")).items() if use["cpu"]}
-
-    @property
-    def expected(self) -> dict[str, int]:
-        found: Counter[str] = Counter()
-        for job in self.jobs:
-            found[job.account] += job.cost("cpu")
-        return dict(found)
+from bursar_testing.wires import slot, usage
 
 
 @pytest.fixture(params=range(3))
@@ -164,6 +70,45 @@ async def test_a_ledger_that_is_restored_again_while_it_is_told_anew_gets_everyt
     assert await site.totals() == site.expected
 
 
+async def test_a_restored_ledger_gets_older_hours_that_were_read_since(site: Site) -> None:
+    """An allocation that began long before was published in between."""
+    await site.back_up("ledger")
+    before = BASE - 2_000 * HOUR
+    site.jobs.append(JobUse("old", "a", "ann", before, before + 3 * HOUR, {"cpu": 3}))
+    site.book.record_slice(slots_of(site.jobs), before, BASE)
+    site.work()
+    await site.settle()
+    await site.restore("ledger")
+    site.work(hours=1, count=1)
+    await site.settle()
+    assert len(site.reasons) == 1
+    assert await site.totals() == site.expected
+
+
+async def test_telling_anew_voids_nothing_of_which_the_records_were_purged(site: Site) -> None:
+    """The state was lost, records of the last hours only were there, and then the ledger was put back."""
+    before = await site.totals()
+    site.lose_state(EPOCH + 5)
+    end = BASE + 20 * HOUR
+    site.book.record(slots_of([JobUse("long", "b", "zoe", BASE + HOUR, end, {"cpu": 1})]), BASE, end, None, end)
+    await site.settle()
+    rebuilt = await site.totals()
+    assert rebuilt["a"] == before["a"]
+    site.book.begin_recount(99, 0)
+    await site.settle()
+    assert await site.totals() == rebuilt
+
+
+async def test_telling_anew_voids_nothing_from_before_an_agent_without_use_began(site: Site) -> None:
+    before = await site.totals()
+    site.lose_state(EPOCH + 5)
+    site.book.begin(BASE + 50 * HOUR)
+    await site.settle()
+    site.book.begin_recount(99, 0)
+    await site.settle()
+    assert await site.totals() == before
+
+
 async def test_a_ledger_that_was_made_anew_gets_everything(site: Site) -> None:
     site.work()
     await site.settle()
@@ -184,7 +129,7 @@ async def test_a_ledger_from_before_a_rebuild_gets_the_rebuild(site: Site) -> No
     await site.restore("ledger")
     site.work(hours=1, count=1)
     await site.settle()
-    assert site.reasons == ["the ledger does not know these books: it is an old one"]
+    assert site.reasons == ["the ledger lacks what it was told: it is an old one"]
     assert await site.totals() == site.expected
 
 

@@ -155,11 +155,30 @@ async def test_a_receipt_says_how_far_the_books_were_and_what_is_older_than_they
     first = await ledger.put_usage(site, usage("1", one(0, (1, 5), 9), watermark=500), NOW)
     assert (first.books, first.outdated) == (BooksMark(), 0)
     same = await ledger.put_usage(site, usage("2", one(0, (1, 5), 9)), NOW)
-    assert (same.books, same.dropped, same.outdated) == (BooksMark(epoch=1, watermark=500), 1, 0)
+    assert (same.books, same.dropped, same.outdated) == (BooksMark(epoch=1, watermark=500, newest_epoch=1, newest_seq=5), 1, 0)
     older = await ledger.put_usage(site, usage("3", one(0, (1, 4), 3)), NOW)
     assert (older.dropped, older.outdated) == (1, 1)
     again = await ledger.put_usage(site, usage("3", one(0, (1, 4), 3)), NOW)
     assert (again.dropped, again.books) == (1, None)
+
+
+async def test_a_receipt_says_the_greatest_version_ever_told(ledger: Ledger, site: str) -> None:
+    """Of slots that count, that wait and that were refused."""
+
+    async def newest() -> tuple[int, int]:
+        mark = (await ledger.put_usage(site, usage(uuid4().hex), NOW)).books
+        assert mark is not None
+        return mark.newest_epoch, mark.newest_seq
+
+    assert await newest() == (0, 0)
+    await ledger.put_usage(site, usage("1", one(0, (1, 5), 9), one(1, (1, 7), 9)), NOW)
+    assert await newest() == (1, 7)
+    await ledger.put_usage(site, usage("2", one(0, (1, 6), 9)), NOW)
+    assert await newest() == (1, 7)
+    await ledger.put_usage(site, usage("3", one(0, (2, 3), 9)), NOW)
+    assert await newest() == (2, 3)
+    await ledger.put_usage(site, usage("4", slot("nobody", HOUR, (2, 4), {})), NOW)
+    assert await newest() == (2, 4)
 
 
 async def test_another_content_of_a_version_that_is_known_shows_an_agent_that_was_put_back(ledger: Ledger, site: str) -> None:
@@ -170,3 +189,14 @@ async def test_another_content_of_a_version_that_is_known_shows_an_agent_that_wa
     emptied = await ledger.put_usage(site, usage("3", one(1, (1, 5), 0)), NOW)
     assert emptied.outdated == 1
     assert await hours(ledger, site) == {0: 9, 1: 4}
+
+
+async def test_the_report_before_is_known_however_long_ago_it_was(ledger: Ledger, site: str) -> None:
+    """Though states were told meanwhile, and though the answer to the one after it got lost."""
+    days = [NOW + day * 3 * 86_400 for day in range(4)]
+    await ledger.put_usage(site, usage("1", one(0, (1, 5), 9)), days[0])
+    for name, previous, now in (("2", "1", days[1]), ("3", "1", days[2]), ("4", "3", days[3])):
+        page = usage(name).model_copy(update={"previous": previous})
+        assert not (await ledger.put_usage(site, page, now)).forgot
+    lost = usage("5").model_copy(update={"previous": "1"})
+    assert (await ledger.put_usage(site, lost, days[3])).forgot
