@@ -124,6 +124,9 @@ def sites(draw: st.DrawFn, *, dense: bool) -> Site:
         grace, debt = draw(st.sampled_from([0, 0, 50])), draw(st.booleans())
         closed = windows[0].start + QUARTER if draw(st.integers(0, 5)) == 5 else None
         found.append(Award(windows, grace, debt, uid=f"u{number}", closed_from=closed))
+        if draw(st.integers(0, 3)) == 3:
+            moved = windows[0].start + draw(st.integers(1, 4)) * QUARTER
+            found[-1].past_ends = ((moved, moved + draw(st.integers(0, 8)) * QUARTER),)
     minutes = st.integers(0, LAST // MINUTE)
     watermark = START + draw(st.integers(0, LAST // MINUTE // 3)) * MINUTE
     now = START + LAST - draw(st.integers(0, LAST // MINUTE // 2)) * MINUTE

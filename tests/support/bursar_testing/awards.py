@@ -5,7 +5,7 @@ Nothing here calls what the product folds with: quarter after quarter, each one'
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from bursar_domain.units import HOUR, QUARTER
 from bursar_domain.wire import AccountEntry, StepEntry, WindowEntry
@@ -60,7 +60,10 @@ class Span:
 
 @dataclass(slots=True)
 class Award:
-    """One allocation as its spec and entries have it. ``closed_from``: deleted; nothing is put down to it from there."""
+    """One allocation as its spec and entries have it. ``closed_from``: deleted; nothing is put down to it from there.
+
+    ``past_ends``, in order: before a second it was to end at another.
+    """
 
     windows: list[Span]
     grace_percent: int = 0
@@ -68,6 +71,7 @@ class Award:
     uid: str = "x"
     revision: int = field(default=1)
     closed_from: int | None = None
+    past_ends: tuple[tuple[int, int], ...] = ()
 
     @property
     def start(self) -> int:
@@ -87,6 +91,10 @@ class Award:
         """Whether use is put down to it."""
         return self.start <= at < self.end and (self.closed_from is None or at < self.closed_from)
 
+    def place(self, at: int) -> tuple[int, str]:
+        """Who ends first is charged first, as ends stood then."""
+        return next((end for before, end in self.past_ends if at < before), self.end), self.uid
+
     def gives(self, now: int) -> bool:
         """Whether it has room; from the moment in which it is deleted it has none."""
         return self.is_active(now) and self.closed_from is None
@@ -97,8 +105,13 @@ def entry(name: str, awards: Iterable[Award], *, members: tuple[str, ...] = ()) 
     made = []
     for award in awards:
         windows = tuple(WindowEntry(start=w.start, end=w.end, steps=tuple(map(_step, w.steps))) for w in award.windows)
-        fields = {"start": award.start, "end": award.end, "windows": windows, "open_until": award.end}
-        rules = {"overuse_percent": award.grace_percent, "carries_debt": award.carries_debt, "closed_from": award.closed_from}
+        fields: dict[str, Any] = {"start": award.start, "end": award.end, "windows": windows, "open_until": award.end}
+        rules: dict[str, Any] = {
+            "overuse_percent": award.grace_percent,
+            "carries_debt": award.carries_debt,
+            "closed_from": award.closed_from,
+            "past_ends": award.past_ends,
+        }
         hours = sum(window.steps[-1].granted for window in award.windows)
         made.append(allocation(award.uid, hours, award.revision, **fields, **rules))
     return account(name, *made, members=members)
@@ -129,13 +142,13 @@ class Books:
     """What was put down to which window: within what it has, and beyond."""
 
     def __init__(self, awards: Sequence[Award]) -> None:
-        self._awards = sorted(awards, key=lambda award: (award.end, award.uid))
+        self._awards = awards
         self._used: dict[Cell, int] = {}
         self._over: dict[Cell, int] = {}
 
     def charge(self, at: int, amount: int) -> None:
         """Who ends first is charged first: all that they have, then the grace of each; what is more is the last one's."""
-        active = [award for award in self._awards if award.is_active(at)]
+        active = sorted((award for award in self._awards if award.is_active(at)), key=lambda award: award.place(at))
         for graced in (False, True):
             for award in active:
                 cell = award.uid, self._number(award, at)
