@@ -82,15 +82,22 @@ def read_lines(path: Path, size: int | None = None, but: bytes | None = None) ->
 
     Torn ones (a crash while writing, never acted upon) are dropped.
     """
+    return (line for _, line in read_places(path, 0, size, but))
+
+
+def read_places(
+    path: Path, begin: int, size: int | None = None, but: bytes | None = None
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """The same from byte ``begin`` on, each line with the byte that it begins at."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
-        read = 0
+        at = stream.seek(begin)
         for line in stream:
-            if size is not None and read >= size:
+            if size is not None and at >= size:
                 return
-            read += len(line)
             if but is None or not line.startswith(but):
                 with contextlib.suppress(orjson.JSONDecodeError):
-                    yield orjson.loads(line)
+                    yield at, orjson.loads(line)
+            at += len(line)
 
 
 @contextlib.contextmanager

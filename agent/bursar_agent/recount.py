@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bursar_agent.usagebook import NEVER, UsageBook
+from bursar_agent.usagefile import Place
 from bursar_domain.buckets import SlotKey
 from bursar_domain.units import DAY
 from bursar_domain.wire import BooksMark, Receipt, Refused, SlotReport, UsageReport
@@ -73,24 +74,24 @@ class Recount:
     def __init__(self, book: UsageBook, most_slots: int = MOST_SLOTS) -> None:
         self._book, self._most = book, most_slots
         self._epoch = book.epoch
-        self._since: int | None = None
-        self._keys: list[SlotKey] = []
+        self._told: tuple[list[SlotKey], Place | None] | None = None
 
     async def step(self) -> bool:
         """Go on if it is time; whether there is something to be sent now."""
         book = self._book
         if book.epoch != self._epoch:
-            self._epoch, self._since, self._keys = book.epoch, None, []
-        if book.recount_to is None or any(book.is_sendable(key) for key in self._keys):
+            self._epoch, self._told = book.epoch, None
+        if book.recount_to is None:
             return False
-        if self._since is not None:
-            book.recounted(self._since)
-            self._since, self._keys = None, []
-            if book.recount_to is None:
+        if self._told is not None:
+            keys, end = self._told
+            if any(book.is_sendable(key) for key in keys):
+                return False
+            book.recounted(end)
+            self._told = None
+            if end is None:
                 return True  # the last page says so
-        since, until = book.next_recount(self._most)
-        found = await book.find(since, until)
+        piece = await book.next_recount(self._most)
         if book.epoch == self._epoch:
-            book.offer(found)
-            self._since, self._keys = since, [key for key in book.unsent if since <= key.hour < until]
+            self._told = book.offer(piece.slots), piece.end
         return True

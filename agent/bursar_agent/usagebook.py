@@ -21,8 +21,11 @@ from bursar_agent.refusals import Refusals
 from bursar_agent.usagefile import (
     COMPACT_BYTES,
     SLOTS_PER_LINE,
+    START,
     Head,
     Line,
+    Piece,
+    Place,
     ReadLine,
     Rows,
     Sent,
@@ -32,7 +35,7 @@ from bursar_agent.usagefile import (
     Version,
 )
 from bursar_domain.buckets import SlotKey
-from bursar_domain.units import HOUR
+from bursar_domain.units import DAY, HOUR
 from bursar_domain.wire import RebuiltRange, Refused, SlotReport, UsageRow
 
 OUT_OF_DATE_AT_LOAD = 1000
@@ -58,7 +61,7 @@ class UsageBook:
         self.covered_from: int | None = None
         self.rebuild_from: int | None = None
         self.open_from: int | None = None
-        self.recount_to: int | None = None
+        self.recount_to: Place | None = None
         self.ended_from: int | None = None
         self.wanted_from: int | None = None
         self.told: int | None = 0
@@ -67,6 +70,7 @@ class UsageBook:
         self.last_report: str | None = None
         self.unsent: dict[SlotKey, Version] = {}
         self._accounts: dict[str, Charges] = {}
+        self._last, self._is_in_order = START, True
         self._load()
 
     def record(
@@ -106,7 +110,8 @@ class UsageBook:
         changed = {key: rows for key, rows in wanted.items() if self._differs(key, rows)}
         if not changed and (head.watermark, head.covered_from) == (self.watermark, self.covered_from):
             return 0
-        lines = list(self._lines(head, [(key, Version(head.seq, rows)) for key, rows in changed.items()]))
+        in_order = sorted(changed.items(), key=lambda item: (item[0].hour, item[0].account))
+        lines = list(self._lines(head, [(key, Version(head.seq, rows)) for key, rows in in_order]))
         self.file.append(*lines)
         return sum(map(self._take_read, lines))
 
@@ -198,7 +203,8 @@ class UsageBook:
             return None
         last = max((charges.last for charges in self._accounts.values()), default=0)
         start = self._void_from(self.rebuild_from)
-        end = max(start, last, self.watermark // HOUR * HOUR) + HOUR
+        # A watermark that was held back is older than what was told.
+        end = max(start, last, self.watermark // HOUR * HOUR) + DAY
         return RebuiltRange(epoch=self.epoch, start=start, end=end)
 
     def _void_from(self, rebuild_from: int) -> int:
@@ -253,27 +259,25 @@ class UsageBook:
         first = min((charges.first for charges in self._accounts.values() if len(charges)), default=since)
         begin = max(since // HOUR * HOUR, first, self.covered_from or 0)
         begin = begin if self.rebuild_from is None else min(begin, self.rebuild_from)
-        self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=NEVER))
+        self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=START))
 
-    def next_recount(self, most: int) -> tuple[int, int]:
-        """The hours of the next slots that are to be told again, about so many of them."""
-        since = self.rebuild_from or 0
-        last = max((charges.last + HOUR for charges in self._accounts.values() if len(charges)), default=since)
-        until = max(since, last if self.recount_to is None else min(self.recount_to, last))
-        while until - since > HOUR and sum(len(charges.hours(since, until)) for charges in self._accounts.values()) > most:
-            since += (until - since) // HOUR // 2 * HOUR
-        return since, until
+    async def next_recount(self, most: int) -> Piece:
+        """The next slots that may have to be told again, so many of them; read in a thread."""
+        place, since = self.recount_to or START, self.rebuild_from or 0
+        return await asyncio.to_thread(self.file.after, place, self.file.size(), since, most)
 
-    def offer(self, slots: Mapping[SlotKey, Version]) -> None:
-        """These were told, and are to be told again unless a newer version is; how far that is comes with `recounted`."""
-        for key, version in slots.items():
+    def offer(self, slots: Iterable[tuple[SlotKey, Version]]) -> list[SlotKey]:
+        """Those that are to be told again, since no newer version is; how far that is comes with `recounted`."""
+        keys = []
+        for key, version in slots:
             if key not in self.unsent and self._accounts[key.account].seq(key.hour) == version.seq:
                 self.unsent[key] = version
+                keys.append(key)
+        return keys
 
-    def recounted(self, since: int) -> None:
-        """Everything from this hour on was told again."""
-        is_done = self.rebuild_from is None or since <= self.rebuild_from
-        self._set_head(replace(self._head(), recount_to=None if is_done else since))
+    def recounted(self, place: Place | None) -> None:
+        """Everything up to this place was told again, or all there is."""
+        self._set_head(replace(self._head(), recount_to=place))
 
     def _set_head(self, head: Head) -> None:
         line = ReadLine(head, ())
@@ -290,6 +294,9 @@ class UsageBook:
         self.rebuild_from, self.open_from = head.rebuild_from, head.open_from
         self.recount_to, self.ended_from, self.told = head.recount_to, head.ended_from, head.told
         for count, (key, version) in enumerate(line.slots, 1):  # noqa: B007 - what it ends at is the answer
+            place = Place(version.seq, key.hour, key.account)
+            self._is_in_order = self._is_in_order and self._last <= place
+            self._last = place
             charges = self._accounts.get(key.account)
             if charges is None:
                 charges = self._accounts[key.account] = Charges()
@@ -321,6 +328,7 @@ class UsageBook:
             place = self.file.path
             raise DamagedFile(f"{place}: not what was written; move it away, and everything is counted anew") from error
         self.file.note_size()
+        self._find_place()
         if entries > OUT_OF_DATE_AT_LOAD + 2 * sum(map(len, self._accounts.values())):
             self.compact()
 
@@ -341,16 +349,19 @@ class UsageBook:
         snapshot = self.snapshot()
         self.file.write_compact(snapshot)
         self.file.use_compact(snapshot)
+        self._find_place()
 
     async def compact_aside(self) -> None:
         """The same while the books go on: the pass over the file is made in a thread. One at a time."""
         snapshot = self.snapshot()
         await asyncio.to_thread(self.file.write_compact, snapshot)
         self.file.use_compact(snapshot)
+        self._find_place()
 
-    async def find(self, since: int, until: int) -> dict[SlotKey, Version]:
-        """Slots of these hours that were sent, as they are in the file; read in a thread."""
-        return await asyncio.to_thread(self.file.find, self.snapshot(), since, until)
+    def _find_place(self) -> None:
+        """An older agent wrote files without order: in these no place is found again, and telling anew begins anew."""
+        if self.recount_to not in (None, START) and not self._is_in_order:
+            self.recounted(START)
 
     def snapshot(self) -> Snapshot:
         """What of the file is true now."""

@@ -4,19 +4,20 @@ A line is whole or it is not there: a crash while it is written loses that read 
 A read of very many slots has several lines; only the last one says how far use is complete.
 
 Versions that were replaced go once they are most of the file. That takes one pass over it, in a thread: from a `Snapshot`, so
-that lines may be added meanwhile, which are carried over at the end.
+that lines may be added meanwhile, which are carried over at the end. Slots stand in the order of their `Place`, and keep it
+then: whoever tells them all again reads forward, and finds where it was in a file that was written anew.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from bursar_agent.files import append_durably, put_in_place, read_lines, write_beside
+from bursar_agent.files import append_durably, put_in_place, read_lines, read_places, write_beside
 from bursar_domain.buckets import Amounts, Quarters, RowKey, SlotKey
 
 T = TypeVar("T")
@@ -36,6 +37,32 @@ class Version(NamedTuple):
     rows: Rows
 
 
+class Place(NamedTuple):
+    """Where a version of a slot stands in the file; none stands before a lower one."""
+
+    seq: int
+    hour: int
+    account: str
+
+
+START = Place(-1, 0, "")
+
+
+class Piece(NamedTuple):
+    """Some slots of the file, of any version. ``end``: the place of the last of them; None where nothing follows."""
+
+    slots: Sequence[tuple[SlotKey, Version]]
+    end: Place | None
+
+
+class _Mark(NamedTuple):
+    """Where reading forward stopped: after so many slots of the line that begins at ``offset``."""
+
+    place: Place
+    offset: int
+    slots: int
+
+
 class Sent(NamedTuple):
     """A slot that the gateway has, in the version of read ``seq`` or an older one."""
 
@@ -49,7 +76,7 @@ class Head:
     """Where the books stand after a read.
 
     ``rebuild_from``: first hour of which the gateway must void older epochs. ``open_from``: earliest start of the records that
-    the read had. ``recount_to``: slots from this hour on were told as of this epoch, earlier ones were not yet; None where
+    the read had. ``recount_to``: slots up to this place were told as of this epoch, later ones were not yet; None where
     there is nothing to be told again. ``ended_from``: earliest end of a job whose record was read; what ended before may have
     been purged, and is never voided. None where that does not matter. ``told``: no read above this number was ever told to
     anybody; None where that is not known.
@@ -61,7 +88,7 @@ class Head:
     covered_from: int | None
     rebuild_from: int | None
     open_from: int | None = None
-    recount_to: int | None = None
+    recount_to: Place | None = None
     ended_from: int | None = None
     told: int | None = None
 
@@ -112,6 +139,7 @@ class UsageFile:
     def __init__(self, directory: Path, compact_bytes: int = COMPACT_BYTES) -> None:
         self.path = directory / "usage.jsonl"
         self._compact_bytes = self._compact_above = compact_bytes
+        self._mark: _Mark | None = None
 
     def lines(self) -> Iterator[Line]:
         """All lines, oldest first."""
@@ -137,28 +165,44 @@ class UsageFile:
 
     def write_compact(self, snapshot: Snapshot) -> None:
         """Write the newest version of each slot beside the file. Good for a thread."""
-        slots = self._raw(snapshot, lambda key: key not in snapshot.unsent)
-        kept = (_head("kept", snapshot.head, piece) for piece in _pieces(slots))
-        new = (_dump(ReadLine(snapshot.head, piece)) for piece in _pieces(snapshot.unsent.items()))
+        groups = groupby(self._newest(snapshot), lambda slot: SlotKey(slot[0], slot[1]) in snapshot.unsent)
+        slots = (_head("read" if new else "kept", snapshot.head, piece) for new, found in groups for piece in _pieces(found))
         last = (_dump(ReadLine(snapshot.head, ())), _dump(SentLine((), snapshot.sent_watermark, report=snapshot.last_report)))
-        write_beside(self.path, (orjson.dumps(line) + b"\n" for lines in (kept, new, last) for line in lines))
+        write_beside(self.path, (orjson.dumps(line) + b"\n" for lines in (slots, last) for line in lines))
 
     def use_compact(self, snapshot: Snapshot) -> None:
         """Let that take the file's place, with the lines that were added since the snapshot."""
         put_in_place(self.path, tail_from=snapshot.size)
+        self._mark = None
         self.note_size()
 
-    def find(self, snapshot: Snapshot, since: int, until: int) -> dict[SlotKey, Version]:
-        """The newest versions of the slots in ``[since, until)`` that were sent. Good for a thread."""
-        slots = self._raw(snapshot, lambda key: since <= key.hour < until and key not in snapshot.unsent)
-        return dict(map(_load_slot, slots))
+    def after(self, place: Place, size: int, since: int, most: int) -> Piece:
+        """The next slots of the file's first ``size`` bytes in hours from ``since`` on. Good for a thread; one at a time.
 
-    def _raw(self, snapshot: Snapshot, is_wanted: Callable[[SlotKey], bool]) -> Iterator[RawSlot]:
+        It goes on where it was. After a start, and after the file was written anew, it looks for the place.
+        """
+        mark = self._mark if self._mark is not None and self._mark.place == place else _Mark(START, 0, 0)
+        is_behind = mark.place != place
+        found: list[tuple[SlotKey, Version]] = []
+        for offset, line in read_places(self.path, mark.offset, size, but=SENT):
+            slots = _slots(line)
+            for number in range(mark.slots if offset == mark.offset else 0, len(slots)):
+                slot = slots[number]
+                here = Place(slot[2], slot[1], slot[0])
+                if slot[1] < since or (is_behind and here <= place):
+                    continue
+                found.append(_load_slot(slot))
+                if len(found) >= most:
+                    self._mark = _Mark(here, offset, number + 1)
+                    return Piece(found, here)
+        self._mark = None
+        return Piece(found, None)
+
+    def _newest(self, snapshot: Snapshot) -> Iterator[RawSlot]:
         """The newest versions as they stand in the file."""
         for line in read_lines(self.path, snapshot.size, but=SENT):
             for slot in _slots(line):
-                key = SlotKey(slot[0], slot[1])
-                if is_wanted(key) and snapshot.is_newest(key, slot[2]):
+                if snapshot.is_newest(SlotKey(slot[0], slot[1]), slot[2]):
                     yield slot
 
 
@@ -195,7 +239,7 @@ def _head(kind: str, head: Head, slots: Sequence[RawSlot]) -> dict[str, object]:
         "from": head.covered_from,
         "rebuild": head.rebuild_from,
         "open": head.open_from,
-        "recount": head.recount_to,
+        "recount": None if head.recount_to is None else tuple(head.recount_to),
         "ended": head.ended_from,
         "told": head.told,
         "slots": slots,
@@ -208,9 +252,15 @@ def _dump_slot(key: SlotKey, version: Version) -> RawSlot:
 
 
 def _read(line: Mapping[str, Any]) -> ReadLine:
-    more = (line.get(name) for name in ("rebuild", "open", "recount", "ended", "told"))
-    head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], *more)
+    rebuild, begun, ended, told = (line.get(name) for name in ("rebuild", "open", "ended", "told"))
+    recount = _place(line.get("recount"))
+    head = Head(line["epoch"], line["seq"], line["watermark"], line["from"], rebuild, begun, recount, ended, told)
     return ReadLine(head, map(_load_slot, _slots(line)), kept=line["kind"] == "kept")
+
+
+def _place(found: Any) -> Place | None:
+    """An older agent told its slots in another order: that begins anew."""
+    return Place(*found) if isinstance(found, list) else None if found is None else START
 
 
 def _sent(line: Mapping[str, Any]) -> SentLine:

@@ -84,7 +84,7 @@ def test_after_a_loss_of_state_the_last_page_says_what_was_rebuilt(tmp_path: Pat
     book.record({SlotKey("aa", 5 * 3600): rows}, 4 * 3600, 6 * 3600 + 10)
     again = UsageBook(tmp_path, epoch=99)  # a restart before it was told changes nothing
     ((report, page),) = usage_pages(again, "s")
-    assert (report.rebuilt, report.slots) == (RebuiltRange(epoch=7, start=4 * 3600, end=7 * 3600), ())
+    assert (report.rebuilt, report.slots) == (RebuiltRange(epoch=7, start=4 * 3600, end=30 * 3600), ())
     again.sent(page, report.watermark, rebuilt=report.rebuilt)
     for told in (again, UsageBook(tmp_path, epoch=99)):
         assert list(usage_pages(told, "s")) == []
@@ -99,7 +99,7 @@ def test_hours_that_are_read_later_and_lie_earlier_are_rebuilt_too(tmp_path: Pat
     book.record({SlotKey("aa", 2 * 3600): {RowKey("ann", "cpu"): Amounts((1, 0, 0, 0))}}, 2 * 3600, 11 * 3600)
     book.sent(first[1], first[0].watermark, rebuilt=first[0].rebuilt)  # that page was on its way meanwhile
     ((report, _),) = usage_pages(book, "s")
-    assert report.rebuilt == RebuiltRange(epoch=7, start=2 * 3600, end=12 * 3600)
+    assert report.rebuilt == RebuiltRange(epoch=7, start=2 * 3600, end=35 * 3600)
 
 
 def test_a_cluster_without_an_account_of_ours_voids_nothing(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_a_cluster_without_an_account_of_ours_voids_nothing(tmp_path: Path) -> N
     book.begin(10 * 3600 + 5)
     ((report, _),) = usage_pages(book, "s")
     assert (report.slots, report.watermark) == ((), 10 * 3600 + 5)
-    assert report.rebuilt == RebuiltRange(epoch=7, start=11 * 3600, end=12 * 3600)
+    assert report.rebuilt == RebuiltRange(epoch=7, start=11 * 3600, end=35 * 3600)

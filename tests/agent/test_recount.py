@@ -1,12 +1,15 @@
 """Ledger or agent is put back to an earlier day: everything is told anew, and the ledger has what ran, once."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
 
+import orjson
 import pytest
 
+from bursar_agent.files import read_places
 from bursar_agent.outbox import usage_pages
+from bursar_agent.usagefile import SENT, START
 from bursar_domain.buckets import Amounts, JobUse, RowKey, slots_of
 from bursar_domain.units import HOUR
 from bursar_testing.agents import account, agent_settings, allocation, cluster_settings, enrol, running_agent, soon
@@ -248,3 +251,56 @@ async def test_an_agent_at_work_notices_a_ledger_that_is_ahead_of_it(stack: Stac
         scheduler.advance(scheduler.machine.now + 2 * HOUR)
         await soon(lambda: is_booked(8 * HOUR), "the ledger has what ran, and nothing else")
         assert book.epoch > epoch
+
+
+async def test_the_file_is_read_forward_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many pieces there are."""
+    for _ in range(10):
+        site.work()
+        await site.settle()
+    read = 0
+
+    def counted(path: Path, begin: int, size: int | None = None, but: bytes | None = None) -> Iterator[tuple[int, object]]:
+        nonlocal read
+        for line in read_places(path, begin, size, but):
+            read += 1
+            yield line
+
+    monkeypatch.setattr("bursar_agent.usagefile.read_places", counted)
+    lines = sum(1 for _ in read_places(site.state / "usage.jsonl", 0, but=SENT))
+    site.book.begin_recount(99, 0)
+    pieces = 0
+    while site.book.rebuild_from is not None:
+        await site.telling.step()
+        await site.deliver()
+        pieces += 1
+    assert pieces > 2 * lines
+    # A piece ends amid a line, where the next one begins, and adds one that says how far it is.
+    assert lines <= read <= lines + 2 * pieces + 2
+    assert await site.totals() == site.expected
+
+
+async def test_a_file_without_order_is_told_from_its_beginning_after_a_start(site: Site) -> None:
+    """So older agents wrote it: what was not sent stood at its end, and how far it was told was an hour."""
+    site.work()
+    await site.settle()
+    site.book.begin_recount(99, 0)
+    site.book.compact()
+    path = site.state / "usage.jsonl"
+    lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    for line in lines[:-1]:
+        line["slots"] = line["slots"][::-1]
+        line["recount"] = BASE
+    path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    await site.restore("nothing")
+    steps = 0
+    site.resume()
+    while site.book.recount_to is not None:
+        if steps == 3:
+            site.resume()
+            assert site.book.recount_to == START
+        await site.telling.step()
+        await site.deliver()
+        steps += 1
+    await site.settle()
+    assert await site.totals() == site.expected
