@@ -14,7 +14,7 @@ from bursar_domain.buckets import Amounts, JobUse, RowKey, slots_of
 from bursar_domain.units import HOUR
 from bursar_testing.agents import account, agent_settings, allocation, cluster_settings, enrol, running_agent, soon
 from bursar_testing.agentstack import Stack
-from bursar_testing.restores import BASE, EPOCH, NOW, Site
+from bursar_testing.restores import BASE, NOW, Site
 from bursar_testing.waiting import eventually
 from bursar_testing.wires import slot, usage
 
@@ -76,9 +76,7 @@ async def test_a_ledger_that_is_restored_again_while_it_is_told_anew_gets_everyt
 async def test_a_restored_ledger_gets_older_hours_that_were_read_since(site: Site) -> None:
     """An allocation that began long before was published in between."""
     await site.back_up("ledger")
-    before = BASE - 2_000 * HOUR
-    site.jobs.append(JobUse("old", "a", "ann", before, before + 3 * HOUR, {"cpu": 3}))
-    site.book.record_slice(slots_of(site.jobs), before, BASE)
+    site.lead_back()
     site.work()
     await site.settle()
     await site.restore("ledger")
@@ -91,7 +89,7 @@ async def test_a_restored_ledger_gets_older_hours_that_were_read_since(site: Sit
 async def test_telling_anew_voids_nothing_of_which_the_records_were_purged(site: Site) -> None:
     """The state was lost, records of the last hours only were there, and then the ledger was put back."""
     before = await site.totals()
-    site.lose_state(EPOCH + 5)
+    site.lose_state()
     end = BASE + 20 * HOUR
     site.book.record(slots_of([JobUse("long", "b", "zoe", BASE + HOUR, end, {"cpu": 1})]), BASE, end, None, end)
     await site.settle()
@@ -104,7 +102,7 @@ async def test_telling_anew_voids_nothing_of_which_the_records_were_purged(site:
 
 async def test_telling_anew_voids_nothing_from_before_an_agent_without_use_began(site: Site) -> None:
     before = await site.totals()
-    site.lose_state(EPOCH + 5)
+    site.lose_state()
     site.book.begin(BASE + 50 * HOUR)
     await site.settle()
     site.book.begin_recount(99, 0)

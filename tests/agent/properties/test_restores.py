@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bursar_testing.restores import Site
 
 STEPS = (
-    *("work", "mend", "deliver", "one page", "lost answer", "tell", "rebuild", "restart", "compact"),
-    *("back up agent", "back up ledger", "restore agent", "restore ledger", "new ledger"),
+    *("work", "mend", "deliver", "one page", "lost answer", "tell", "rebuild", "restart", "compact", "lead back"),
+    *("back up agent", "back up ledger", "restore agent", "restore ledger", "new ledger", "lose state"),
 )
 
 
@@ -43,8 +43,12 @@ class Walk:
                 site.book.begin_recount(site.book.epoch + 1, 0)
             case ["restart"]:
                 site.resume()
-            case ["compact"]:
+            case ["compact"] if site.book.seq:
                 await site.book.compact_aside()
+            case ["lead", "back"]:
+                site.lead_back()
+            case ["lose", "state"]:
+                site.lose_state()
             case ["back", "up", what]:
                 await site.back_up(what)
             case ["restore", what]:

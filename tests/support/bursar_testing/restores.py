@@ -30,6 +30,7 @@ class Site:
         self.state.mkdir()
         self.jobs: list[JobUse] = []
         self.hour = self.number = 0
+        self.bottom, self.epoch = BASE, EPOCH
         self.reasons: list[str] = []
         self.resume()
 
@@ -37,11 +38,12 @@ class Site:
         """The agent starts again."""
         self._begin(EPOCH)
 
-    def lose_state(self, epoch: int) -> None:
+    def lose_state(self) -> None:
         """It starts again with nothing."""
         for path in self.state.iterdir():
             path.unlink()
-        self._begin(epoch)
+        self.epoch += 5
+        self._begin(self.epoch)
 
     def _begin(self, epoch: int) -> None:
         self.book = UsageBook(self.state, epoch=epoch)
@@ -58,16 +60,24 @@ class Site:
         for _ in range(count):
             start = BASE + self.hour * HOUR + self.dice.randrange(hours * HOUR)
             end = start + self.dice.randrange(1, 3 * HOUR)
-            number = self.number = self.number + 1
-            self.jobs.append(
-                JobUse(str(number), self.dice.choice("ab"), self.dice.choice(["ann", "bob"]), start, end, {"cpu": 3})
-            )
+            self._submit(start, end)
         self.hour += hours
         self.read()
 
+    def lead_back(self, hours: int = 2_000) -> None:
+        """Use from long before the books began is wanted, too."""
+        until, self.bottom = self.bottom, self.bottom - hours * HOUR
+        self._submit(self.bottom, self.bottom + 2 * HOUR)
+        self.book.record_slice(slots_of(self.jobs), self.bottom, until)
+
+    def _submit(self, start: int, end: int) -> None:
+        self.number += 1
+        who = self.dice.choice("ab"), self.dice.choice(["ann", "bob"])
+        self.jobs.append(JobUse(str(self.number), *who, start, end, {"cpu": 3}))
+
     def read(self) -> None:
         """All job records."""
-        self.book.record(slots_of(self.jobs), BASE, BASE + self.hour * HOUR)
+        self.book.record(slots_of(self.jobs), self.bottom, BASE + self.hour * HOUR)
 
     async def deliver(self, most_pages: int = 10**6, *, is_answered: bool = True) -> None:
         """As the agent does it; after so many pages, or with the last page's answer lost, it is cut off."""
@@ -82,7 +92,7 @@ class Site:
 
     async def _send(self, report: UsageReport, slots: Sequence[SlotReport]) -> bool:
         receipt = await self.ledger.put_usage("alpha", report, NOW)
-        _, why = recount.hear(self.book, report, slots, receipt, EPOCH)
+        _, why = recount.hear(self.book, report, slots, receipt, self.epoch)
         if why:
             self.reasons.append(why)
         return not why
