@@ -257,7 +257,8 @@ class UsageBook:
     def begin_recount(self, epoch: int, since: int) -> None:
         """Tell everything from ``since`` on anew, as an epoch that is ``epoch`` at least."""
         first = min((charges.first for charges in self._accounts.values() if len(charges)), default=since)
-        begin = max(since // HOUR * HOUR, first, self.covered_from or 0)
+        # Where there was no account of ours yet, use is complete from the first second of all on.
+        begin = max(since // HOUR * HOUR, self.covered_from or min(first, (self.ended_from or first) // HOUR * HOUR))
         begin = begin if self.rebuild_from is None else min(begin, self.rebuild_from)
         self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=START))
 

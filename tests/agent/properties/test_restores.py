@@ -31,6 +31,9 @@ class Walk:
                 site.work(hours=2, count=3)
             case ["mend"]:
                 self._mend()
+            case ["remove", "first"]:
+                site.jobs.sort(key=lambda job: job.start)
+                del site.jobs[:4]
             case ["deliver"]:
                 await site.deliver()
             case ["one", "page"]:
@@ -102,6 +105,13 @@ async def test_an_agent_put_back_is_noticed_though_it_was_alone_for_long(tmp_pat
     steps = ["work", "deliver", "mend", "restore agent", "work", "work", "restart", "work"]
     site = await walk(tmp_path, steps, seed)
     assert site.reasons == ["the ledger has newer slots than this agent: its state is an old one"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_stands_before_the_first_slot_is_void_too(tmp_path: Path, seed: int) -> None:
+    """The first jobs were removed, then the agent lost its state, and the ledger was put back to before it was told."""
+    steps = ["remove first", "lose state", "work", "deliver", "restore ledger"]
+    await walk(tmp_path, steps, seed)
 
 
 async def test_a_lost_answer_and_a_restart_are_no_reason(tmp_path: Path) -> None:
