@@ -49,7 +49,7 @@ controlplane: $(STAMP) ## Build the local control plane (about four minutes the 
 
 test: $(STAMP) controlplane ## Set everything up and run every test, real API server and real Slurm included
 	@# Two at a time, for much is waiting; a file stays with one worker, so that its fixtures start once.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 demo: $(STAMP) ## Set everything up and run the main job; CHECK=1 needs no terminal and fails when a figure differs
 	@$(BIN)/python -m bursar_local.demo $(if $(CHECK),--check) $(ARGS)

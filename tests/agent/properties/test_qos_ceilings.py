@@ -367,7 +367,9 @@ class Belated(Ceilings):
         return JustBefore(found.grants, found.use, found.books)
 
 
-QUICK: Final = settings(EXAMPLES, phases=[Phase.generate], derandomize=True, database=None, report_multiple_bugs=False)
+QUICK: Final = settings(
+    EXAMPLES, max_examples=10_000, phases=[Phase.generate], derandomize=True, database=None, report_multiple_bugs=False
+)
 
 
 @pytest.mark.timeout(300)
