@@ -65,10 +65,6 @@ class Charges:
         at = self._find(hour)
         return None if at is None else self._seqs[at]
 
-    def first_since(self, seq: int) -> int | None:
-        """The first hour whose slot comes from a read of this number or a greater one."""
-        return next((hour for hour, known in zip(self._hours, self._seqs, strict=True) if known >= seq), None)
-
     def differs(self, hour: int, rows: Rows) -> bool:
         """Whether the slot was counted as something else than this."""
         at = self._find(hour)

@@ -192,7 +192,8 @@ def _behind(question: Question, resource: TrackedResource, left: int) -> int | N
         return None
     found = unseen_use(question, resource, question.watermark)
     laid_out = question.charged.grants
-    if not (laid_out.taken_back or laid_out.cuts_between(question.watermark, question.now)):
+    is_leaving = any(item.uid in laid_out.taken_back and item.is_active(question.now) for item in laid_out.terms)
+    if not (is_leaving or laid_out.cuts_between(question.watermark, question.now)):
         return left - found.total  # whoever has it now had it all the time
     return question.charged.left_after(question.now, resource.name, found.placed, question.watermark) - found.adrift
 

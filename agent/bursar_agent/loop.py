@@ -158,6 +158,7 @@ class Agent:
             self._fenced = True
             raise GatewayRefused(f"{reply.reason}. Nothing is written until this session is let in", CONFLICT)
         self._fenced = False
+        self.cycles.book.is_agreed = False  # another session may have told something meanwhile
         self.outbox.tell_all()
         self.cycles.book.refusals.offer_again()
         self._greeted.set()

@@ -12,11 +12,9 @@ from typing import Final
 from bursar_agent.usagebook import NEVER, UsageBook
 from bursar_agent.usagefile import Place
 from bursar_domain.buckets import SlotKey
-from bursar_domain.units import DAY
 from bursar_domain.wire import BooksMark, Receipt, Refused, SlotReport, UsageReport
 
 MOST_SLOTS: Final = 20_000
-MARGIN_SECONDS: Final = 62 * DAY  # in this time a slot that was refused before is taken, or never
 
 
 def is_put_back(book: UsageBook, mark: BooksMark) -> bool:
@@ -49,23 +47,14 @@ def hear(
     ``epoch``: that of a recount, where nothing asks for a greater one.
     """
     why = mismatch(book, receipt)
-    since = _since(book, receipt) if why else 0
     rebuilt = None if receipt.forgot else report.rebuilt
     news = book.sent(slots, report.watermark, rebuilt=rebuilt, refused=receipt.refused, report=report.report_id)
     if why:
         known = receipt.books or BooksMark()
-        book.begin_recount(max(epoch, known.epoch + 1, known.newest_epoch + 1), since)
+        book.begin_recount(max(epoch, known.epoch + 1, known.newest_epoch + 1))
     if why or receipt.books is not None:
         book.agree()
     return news, why
-
-
-def _since(book: UsageBook, receipt: Receipt) -> int:
-    """First hour that has to be told again: of all where it can't be said what else the ledger has or lacks."""
-    mark = receipt.books
-    if mark is None or mark.watermark is None or mark.epoch != book.epoch or receipt.outdated or is_put_back(book, mark):
-        return 0
-    return max(0, min(mark.watermark - MARGIN_SECONDS, book.first_hour_since(mark.newest_seq)))
 
 
 class Recount:

@@ -249,16 +249,14 @@ class UsageBook:
 
     # What is to be told again
 
-    def first_hour_since(self, seq: int) -> int:
-        """The first hour of any slot that comes from a read of this number or a greater one."""
-        found = (charges.first_since(seq) for charges in self._accounts.values())
-        return min((hour for hour in found if hour is not None), default=NEVER)
+    def begin_recount(self, epoch: int) -> None:
+        """Tell everything anew, as an epoch that is ``epoch`` at least.
 
-    def begin_recount(self, epoch: int, since: int) -> None:
-        """Tell everything from ``since`` on anew, as an epoch that is ``epoch`` at least."""
-        first = min((charges.first for charges in self._accounts.values() if len(charges)), default=since)
+        What was told before what the ledger lost, too: whatever is of an older epoch is void where these books cover it.
+        """
+        first = min((charges.first for charges in self._accounts.values() if len(charges)), default=0)
         # Where there was no account of ours yet, use is complete from the first second of all on.
-        begin = max(since // HOUR * HOUR, self.covered_from or min(first, (self.ended_from or first) // HOUR * HOUR))
+        begin = self.covered_from or min(first, (self.ended_from or first) // HOUR * HOUR)
         begin = begin if self.rebuild_from is None else min(begin, self.rebuild_from)
         self._set_head(replace(self._head(), epoch=max(self.epoch + 1, epoch), rebuild_from=begin, recount_to=START))
 
@@ -278,6 +276,8 @@ class UsageBook:
 
     def recounted(self, place: Place | None) -> None:
         """Everything up to this place was told again, or all there is."""
+        if place is not None and not self._is_in_order and not self.file.is_at(place):
+            place = START  # the file was written anew meanwhile
         self._set_head(replace(self._head(), recount_to=place))
 
     def _set_head(self, head: Head) -> None:

@@ -176,12 +176,16 @@ class UsageFile:
         self._mark = None
         self.note_size()
 
+    def is_at(self, place: Place) -> bool:
+        """Whether reading forward goes on there without looking for it."""
+        return self._mark is not None and self._mark.place == place
+
     def after(self, place: Place, size: int, since: int, most: int) -> Piece:
         """The next slots of the file's first ``size`` bytes in hours from ``since`` on. Good for a thread; one at a time.
 
         It goes on where it was. After a start, and after the file was written anew, it looks for the place.
         """
-        mark = self._mark if self._mark is not None and self._mark.place == place else _Mark(START, 0, 0)
+        mark = self._mark if self._mark is not None and self.is_at(place) else _Mark(START, 0, 0)
         is_behind = mark.place != place
         found: list[tuple[SlotKey, Version]] = []
         for offset, line in read_places(self.path, mark.offset, size, but=SENT):

@@ -24,7 +24,7 @@ class Usage:
 
         A slot that can't be true is refused by itself, with the reason. A change of a closed slot is an entry too, a
         `Correction`. Slots of a rebuild count once its last page is in. Where the report before this one is not known this
-        ledger is an old one that lacks pages: then no rebuild is complete.
+        ledger is an old one that lacks pages: then no rebuild is complete, nor is use up to the watermark.
         """
         async with self._database.write() as tx:
             await sessions.fence(tx, cluster, report.session, now)
@@ -33,7 +33,7 @@ class Usage:
                 return known
             work = _Intake(tx, cluster, now, await slot_rows.standing(tx, cluster, {slot.account for slot in report.slots}))
             is_next = report.previous is None or await reports.is_known(tx, cluster, "usage", report.previous)
-            receipt = await work.take(report if is_next else report.model_copy(update={"rebuilt": None}))
+            receipt = await work.take(report if is_next else report.model_copy(update={"rebuilt": None, "watermark": None}))
             receipt = receipt.model_copy(update={"forgot": not is_next})
             await reports.remember(tx, cluster, "usage", report.report_id, receipt, report.previous)
         return receipt

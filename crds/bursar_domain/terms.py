@@ -84,8 +84,10 @@ class Terms:
         return self.windows[-1].end
 
     def is_active(self, second: int) -> bool:
-        """Whether use of this second may be put down to it."""
-        return self.windows[0].start <= second < self.active_until
+        """Whether use of this second may be put down to it: it had not ended by the end that stood then."""
+        if not self.windows[0].start <= second < self.active_until:
+            return False
+        return not self.past_ends or second < self.place(second)[0]
 
     @property
     def active_until(self) -> int:
@@ -117,7 +119,7 @@ class Terms:
         """Every second at which its room may change, its place in the order, or whether it is active."""
         edges = {window.start for window in self.windows} | {self.end, self.open_until}
         edges |= set() if self.closed_from is None else {self.closed_from}
-        edges |= {past.before for past in self.past_ends}
+        edges |= {at for past in self.past_ends for at in (past.before, min(past))}
         return edges | {step.at for window in self.windows for step in window.steps}
 
 

@@ -91,7 +91,7 @@ class TermsEntry(Wire):
     overuse_percent: Annotated[int, Field(ge=0, le=1000)] = 0
     carries_debt: bool = True
     closed_from: Seconds | None = None  # deleted: nothing is put down to it from here on
-    past_ends: tuple[tuple[Seconds, Seconds], ...] = ()  # in order: before a second it was open until another
+    past_ends: Annotated[tuple[tuple[Seconds, Seconds], ...], Field(exclude_if=lambda ends: not ends)] = ()  # as `PastEnd`
 
 
 class EndedEntry(TermsEntry):

@@ -86,6 +86,45 @@ async def test_a_restored_ledger_gets_older_hours_that_were_read_since(site: Sit
     assert await site.totals() == site.expected
 
 
+@pytest.mark.parametrize("steps", [2, 4, 8, None])
+async def test_older_hours_that_are_read_while_all_is_told_anew_void_nothing(site: Site, steps: int | None) -> None:
+    """Of a long time, some of which the restored ledger had; after so many steps, or once everything was told."""
+    site.hour = 2_500
+    site.work()
+    await site.settle()
+    await site.back_up("ledger")
+    site.work()
+    await site.settle()
+    await site.restore("ledger")
+    site.work(hours=1, count=1)
+    if steps is None:
+        await site.settle()
+    for _ in range(steps or 0):
+        await site.deliver()
+        await site.telling.step()
+    site.lead_back()
+    await site.settle()
+    assert await site.totals() == site.expected
+
+
+async def test_use_is_not_complete_up_to_a_page_before_which_pages_lack(site: Site) -> None:
+    """Or hours that the ledger lost would be closed, and carried over as if nothing had run."""
+    await site.back_up("ledger")
+    complete = await site.ledger.watermark("alpha")
+    for _ in range(12):
+        site.work()
+        await site.settle()
+    await site.restore("ledger")
+    site.work(hours=1, count=1)
+    await site.deliver()
+    assert len(site.reasons) == 1
+    assert await site.ledger.watermark("alpha") == complete
+    await site.settle()
+    assert await site.totals() == site.expected
+    assert await site.ledger.watermark("alpha") == site.book.watermark
+    assert await site.ledger.entries() == []
+
+
 async def test_telling_anew_voids_nothing_of_which_the_records_were_purged(site: Site) -> None:
     """The state was lost, records of the last hours only were there, and then the ledger was put back."""
     before = await site.totals()
@@ -95,7 +134,7 @@ async def test_telling_anew_voids_nothing_of_which_the_records_were_purged(site:
     await site.settle()
     rebuilt = await site.totals()
     assert rebuilt["a"] == before["a"]
-    site.book.begin_recount(99, 0)
+    site.book.begin_recount(99)
     await site.settle()
     assert await site.totals() == rebuilt
 
@@ -105,7 +144,7 @@ async def test_telling_anew_voids_nothing_from_before_an_agent_without_use_began
     site.lose_state()
     site.book.begin(BASE + 50 * HOUR)
     await site.settle()
-    site.book.begin_recount(99, 0)
+    site.book.begin_recount(99)
     await site.settle()
     assert await site.totals() == before
 
@@ -122,7 +161,7 @@ async def test_a_ledger_that_was_made_anew_gets_everything(site: Site) -> None:
 
 async def test_a_ledger_from_before_a_rebuild_gets_the_rebuild(site: Site) -> None:
     await site.back_up("ledger")
-    site.book.begin_recount(99, 0)
+    site.book.begin_recount(99)
     await site.settle()
     site.work()
     await site.settle()
@@ -149,7 +188,7 @@ async def test_an_agent_whose_state_was_restored_is_heard_again(site: Site) -> N
 
 async def test_an_agent_from_before_a_rebuild_is_heard_again(site: Site) -> None:
     await site.back_up("agent")
-    site.book.begin_recount(99, 0)
+    site.book.begin_recount(99)
     await site.settle()
     site.work()
     await site.settle()
@@ -251,6 +290,18 @@ async def test_an_agent_at_work_notices_a_ledger_that_is_ahead_of_it(stack: Stac
         assert book.epoch > epoch
 
 
+async def test_an_agent_that_is_let_in_again_asks_how_far_the_ledger_is(stack: Stack, tmp_path: Path) -> None:
+    """Another one with its key may have told something meanwhile."""
+    cluster = cluster_settings("asks")
+    await stack.publish(cluster, {"aa": account("aa", allocation("asks", 1000), members=("ann",))})
+    settings = agent_settings(stack, "asks", tmp_path, {"speed": 0, "step_seconds": 60, "ends_at": BASE})
+    await enrol(stack, settings)
+    async with running_agent(settings) as (agent, _):
+        await eventually(lambda: agent.cycles.book.is_agreed, "it has asked")
+        await agent._greet()
+        assert not agent.cycles.book.is_agreed
+
+
 async def test_the_file_is_read_forward_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many pieces there are."""
     for _ in range(10):
@@ -266,7 +317,7 @@ async def test_the_file_is_read_forward_once(site: Site, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("bursar_agent.usagefile.read_places", counted)
     lines = sum(1 for _ in read_places(site.state / "usage.jsonl", 0, but=SENT))
-    site.book.begin_recount(99, 0)
+    site.book.begin_recount(99)
     pieces = 0
     while site.book.rebuild_from is not None:
         await site.telling.step()
@@ -278,11 +329,12 @@ async def test_the_file_is_read_forward_once(site: Site, monkeypatch: pytest.Mon
     assert await site.totals() == site.expected
 
 
-async def test_a_file_without_order_is_told_from_its_beginning_after_a_start(site: Site) -> None:
+@pytest.mark.parametrize("is_started", [True, False])
+async def test_a_file_without_order_is_told_from_its_beginning_once_its_place_is_lost(site: Site, is_started: bool) -> None:
     """So older agents wrote it: what was not sent stood at its end, and how far it was told was an hour."""
     site.work()
     await site.settle()
-    site.book.begin_recount(99, 0)
+    site.book.begin_recount(99)
     site.book.compact()
     path = site.state / "usage.jsonl"
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
@@ -294,9 +346,11 @@ async def test_a_file_without_order_is_told_from_its_beginning_after_a_start(sit
     steps = 0
     site.resume()
     while site.book.recount_to is not None:
-        if steps == 3:
+        if steps == 3 and is_started:
             site.resume()
             assert site.book.recount_to == START
+        if steps in (3, 4, 6, 9) and not is_started:
+            await site.book.compact_aside()
         await site.telling.step()
         await site.deliver()
         steps += 1

@@ -67,7 +67,7 @@ def charged(account: list[Terms], use: list[tuple[int, int]], until: int) -> Cha
 @settings(max_examples=3000, deadline=None)
 @given(st.lists(LIVES, min_size=2, max_size=4), MOVES, USE)
 def test_an_end_that_is_moved_moves_no_charge(lives: list[Life], moves: list[Move], use: list[tuple[int, int]]) -> None:
-    """Whatever the webhook says, as long as it has not ended; what is moved again and again moves nothing either."""
+    """Whatever the webhook says, and where it had ended, too; what is moved again and again moves nothing either."""
     names = [f"u{number}" for number in range(len(lives))]
     mine = (*lives[0][:5], None)
     others = [terms(name, life, rules(name, life)) for name, life in zip(names[1:], lives[1:], strict=True)]
@@ -76,9 +76,9 @@ def test_an_end_that_is_moved_moves_no_charge(lives: list[Life], moves: list[Mov
         at = now // QUARTER * QUARTER + QUARTER
         booked.append((at, charged([terms("u0", mine, known), *others], use, at)))
         moved = rules("u0", (mine[0], days, grace, *mine[3:])).moved(known, now)
-        if known.open_until > now:
-            event("passes a deleted one" if any(_is_passed(item, known, moved, now) for item in others) else "passes none")
-            known = moved
+        event("passes a deleted one" if any(_is_passed(item, known, moved, now) for item in others) else "passes none")
+        event("has ended" if known.open_until <= now else "has not ended")
+        known = moved
         account = [terms("u0", mine, known), *others]
         assert [charged(account, use, before) for before, _ in booked] == [then for _, then in booked]
 

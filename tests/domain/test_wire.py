@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bursar_domain.wire import AccountEntry, ClusterSettings, Hello, StatusReport, UsageReport, digest_of_all
+from bursar_domain.wire import AccountEntry, ClusterSettings, Hello, StatusReport, TermsEntry, UsageReport, digest_of_all
 from bursar_testing.wires import allocation, entry, hello, settings, status
 
 NAMES = st.text("abcäß \n\"\\'", max_size=8)
@@ -29,6 +29,13 @@ def test_the_digest_survives_the_wire(found: AccountEntry) -> None:
     assert again == found
     assert again.digest() == found.digest()
     assert AccountEntry.model_validate_json(found.canonical()).canonical() == found.canonical()
+
+
+def test_ends_that_were_never_moved_are_not_signed() -> None:
+    """What was signed before there were any keeps its digest."""
+    terms = TermsEntry(uid="u", windows=(), open_until=9)
+    assert b"pastEnds" not in terms.canonical()
+    assert b'"pastEnds":[[3,9]]' in terms.model_copy(update={"past_ends": ((3, 9),)}).canonical()
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=2), st.text("0f", min_size=4, max_size=4)))

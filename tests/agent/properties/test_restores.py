@@ -43,7 +43,7 @@ class Walk:
             case ["tell"]:
                 await site.telling.step()
             case ["rebuild"]:
-                site.book.begin_recount(site.book.epoch + 1, 0)
+                site.book.begin_recount(site.book.epoch + 1)
             case ["restart"]:
                 site.resume()
             case ["compact"] if site.book.seq:

@@ -65,14 +65,20 @@ class Enforced:
 
         slurmctld brings counter and running remainder up to now together, so their sum does not lag.
         """
-        limit, taken, wall = await self._reading()
-        used, promised, running = await self.minutes()
+        (limit, taken, wall), (used, promised, running) = await self._at_once()
         slack = SLACK_MINUTES + running * SKEW_SECONDS / 60
         left = BUDGET_MINUTES - used
         assert limit is not None
         assert limit - taken <= max(1, left - promised + slack), f"limit {limit}, taken {taken}, {left} - {promised} left"
         assert wall is not None
         assert wall <= 1.25 * max(1, left + slack + CPUS * SECONDS / 60), f"GrpTRESRunMins {wall}, left {left}"
+
+    async def _at_once(self) -> tuple[tuple[int | None, int, int | None], tuple[float, float, int]]:
+        """Slurm's reading and what its log and queue say, no job having begun or ended between the two."""
+        while True:
+            before, reading, after = await self.minutes(), await self._reading(), await self.minutes()
+            if after[2] == before[2] and after[1] <= before[1]:
+                return reading, after
 
     async def _reading(self) -> tuple[int | None, int, int | None]:
         """Limit, counter with running remainder, and wall: slurmctld's own answers, to be had while slurmdbd is away."""

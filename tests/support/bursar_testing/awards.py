@@ -89,7 +89,7 @@ class Award:
 
     def is_active(self, at: int) -> bool:
         """Whether use is put down to it."""
-        return self.start <= at < self.end and (self.closed_from is None or at < self.closed_from)
+        return self.start <= at < min(self.end, self.place(at)[0]) and (self.closed_from is None or at < self.closed_from)
 
     def place(self, at: int) -> tuple[int, str]:
         """Who ends first is charged first, as ends stood then."""

@@ -100,7 +100,7 @@ class BruteForce:
 
     def _is_active(self, item: Terms, at: int) -> bool:
         is_open = item.closed_from is None or at < item.closed_from
-        return item.windows[0].start <= at < item.open_until and is_open
+        return item.windows[0].start <= at < min(item.open_until, _end_then(item, at)[0]) and is_open
 
     def _number(self, item: Terms, at: int) -> int:
         return max(number for number, window in enumerate(item.windows) if window.start <= at)
