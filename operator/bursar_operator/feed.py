@@ -139,7 +139,8 @@ class Feed:
 
         So is the close of windows, but where the cluster's time runs faster than ours, as often as that says.
         """
-        now, time = self._monotonic(), self._books.cluster_time(cluster)
+        # Before its agent says a time it has none: ours may be far ahead of that of a simulated machine.
+        now, time = self._monotonic(), self._books.known_time(cluster) or 0
         if now - self._watermarks.get(cluster, 0.0) >= WATERMARK_SECONDS or time - self._closed.get(cluster, 0) >= HOUR:
             self._watermarks[cluster], self._closed[cluster] = now, time
             for name, account in await self._books.close_windows(cluster):

@@ -1,5 +1,6 @@
 """The books on a real API server: windows, gates, entries and thresholds, with an agent played through the ledger."""
 
+import asyncio
 import secrets
 from functools import partial
 
@@ -25,6 +26,7 @@ from bursar_testing.bookstack import (
     hours_of,
     made,
     report_use,
+    say_hello,
     signed,
     status_says,
     tell_time,
@@ -83,6 +85,8 @@ async def test_a_gate_that_is_opened_gives_its_share(stack: Stack, eventually: E
 async def test_windows_roll_over_close_and_carry(stack: Stack, eventually: Eventually) -> None:
     """Use in January; February begins; once January is closed half of what it left comes in."""
     await made(stack, eventually, "rolling", 365, carryOver={"percent": 50}, **MONTHLY)
+    await say_hello(stack, "rolling", JANUARY)
+    await asyncio.sleep(1)  # the operator has looked, and knows of an agent without a time
     await use(stack, "rolling", JANUARY + DAY, 11, seq=1, watermark=JANUARY + 2 * DAY)
     january = await eventually(lambda: status_says(stack, "rolling", lambda s: hours_of(s["used"]) == {"cpu": 11}))
     assert (hours_of(january["available"]), january["window"]["start"]) == ({"cpu": 20}, START)

@@ -52,7 +52,7 @@ async def signed(stack: Stack, name: str) -> AllocationEntry | None:
 
 async def tell_time(stack: Stack, name: str, at: int, generation: int = 1, accounts: tuple[AccountState, ...] = ()) -> None:
     """The agent's clock."""
-    await _say_hello(stack, name, at)
+    await say_hello(stack, name, at)
     report = StatusReport(
         report_id=secrets.token_hex(8),
         session="s1",
@@ -65,7 +65,8 @@ async def tell_time(stack: Stack, name: str, at: int, generation: int = 1, accou
     await stack.ledger.record_status(name, report, at)
 
 
-async def _say_hello(stack: Stack, name: str, at: int) -> None:
+async def say_hello(stack: Stack, name: str, at: int) -> None:
+    """The agent's first word, if it said none yet; the scheduler's time is not known by it."""
     if name not in await stack.ledger.agents():
         await stack.ledger.record_hello(
             name, Hello(session="s1", agent_version="1", scheduler="simulator", scheduler_version="1", clock=at), at
@@ -80,7 +81,7 @@ async def use(stack: Stack, name: str, at: int, hours: int, *, seq: int, waterma
 
 async def report_use(stack: Stack, name: str, at: int, hours: int, *, seq: int, watermark: int | None) -> None:
     """The same where the agent has not said its scheduler's time yet; None: nothing is complete yet."""
-    await _say_hello(stack, name, at)
+    await say_hello(stack, name, at)
     quarter = hours * HOUR // 4
     row = UsageRow(user="bob", resource="cpu", allocated=(quarter,) * 4)
     slot = SlotReport(account=name, hour=at // HOUR * HOUR, epoch=1, seq=seq, rows=(row,) if hours else ())
