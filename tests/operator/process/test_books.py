@@ -1,13 +1,11 @@
 """The books on a real API server: windows, gates, entries and thresholds, with an agent played through the ledger."""
 
 import asyncio
-import secrets
 from functools import partial
 
 from bursar_crds.reasons import Reason
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.units import HOUR
-from bursar_domain.wire import StatusReport
 from bursar_kube.client import Obj
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, EVENTS, QUOTAPOOLS
@@ -21,6 +19,7 @@ from bursar_testing.bookstack import (
     MONTHLY,
     START,
     Eventually,
+    acknowledge,
     events,
     has_action,
     hours_of,
@@ -183,19 +182,7 @@ async def test_what_a_deleted_allocation_was_charged_stays_with_it(stack: Stack,
 
     async def acknowledged() -> bool:
         """The agent has the lower limit, and reads it back."""
-        delta = await stack.ledger.desired("leaving", 0)
-        assert delta is not None
-        revisions = {item.uid: item.grant_revision for item in delta.entries[0].allocations}
-        report = StatusReport(
-            report_id=secrets.token_hex(8),
-            session="s1",
-            generation=delta.root.root.generation,
-            digest="x",
-            scheduler_time=JANUARY + 3 * DAY,
-            enforced_at=JANUARY + 3 * DAY,
-            acknowledgements=revisions,
-        )
-        await stack.ledger.record_status("leaving", report, JANUARY + 3 * DAY)
+        delta = await acknowledge(stack, "leaving", JANUARY + 3 * DAY)
         ended = [item.uid for entry in delta.entries for item in entry.ended]
         return ended == [gone]
 

@@ -1,15 +1,13 @@
 """Ends that are moved, on a real API server without a webhook: what was charged stays, whoever was deleted since."""
 
-import secrets
-
 from bursar_crds.instants import parse_instant
 from bursar_domain.units import HOUR, QUARTER
-from bursar_domain.wire import AllocationEntry, StatusReport
+from bursar_domain.wire import AllocationEntry
 from bursar_kube.client import Obj
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_testing import manifests
-from bursar_testing.bookstack import DAY, JANUARY, START, Eventually, hours_of, made, signed, status_says, use
+from bursar_testing.bookstack import DAY, JANUARY, START, Eventually, acknowledge, hours_of, made, signed, status_says, use
 from bursar_testing.operatorprocess import Stack
 
 JULY, AUGUST, OCTOBER = (f"2030-{month:02}-01T00:00:00Z" for month in (7, 8, 10))
@@ -21,23 +19,6 @@ def second(at: str) -> int:
 
 async def move(stack: Stack, name: str, end: str) -> Obj:
     return await stack.kube.merge_patch(ALLOCATIONS, "main", {"spec": {"period": {"end": end}}}, f"project-{name}")
-
-
-async def acknowledge(stack: Stack, name: str, at: int) -> None:
-    """The agent has done everything that is published."""
-    delta = await stack.ledger.desired(name, 0)
-    assert delta is not None
-    revisions = {item.uid: item.grant_revision for entry in delta.entries for item in entry.allocations}
-    report = StatusReport(
-        report_id=secrets.token_hex(8),
-        session="s1",
-        generation=delta.root.root.generation,
-        digest="x",
-        scheduler_time=at,
-        enforced_at=at,
-        acknowledgements=revisions,
-    )
-    await stack.ledger.record_status(name, report, at)
 
 
 async def two_with_use(stack: Stack, eventually: Eventually, name: str) -> None:

@@ -1,12 +1,12 @@
 """An agent played through the ledger beside a real operator: a project with one allocation, its clock and use."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from bursar_domain.units import HOUR
-from bursar_domain.wire import AccountState, AllocationEntry, Hello, SlotReport, StatusReport, UsageReport, UsageRow
+from bursar_domain.wire import AccountState, AllocationEntry, Delta, Hello, SlotReport, StatusReport, UsageReport, UsageRow
 from bursar_kube.client import Obj
 from bursar_kube.resources import ALLOCATIONS, EVENTS, PROJECTS
 from bursar_testing import manifests
@@ -50,7 +50,14 @@ async def signed(stack: Stack, name: str) -> AllocationEntry | None:
     return entries[0] if entries else None
 
 
-async def tell_time(stack: Stack, name: str, at: int, generation: int = 1, accounts: tuple[AccountState, ...] = ()) -> None:
+async def tell_time(
+    stack: Stack,
+    name: str,
+    at: int,
+    generation: int = 1,
+    accounts: tuple[AccountState, ...] = (),
+    acknowledgements: Mapping[str, int] | None = None,
+) -> None:
     """The agent's clock."""
     await say_hello(stack, name, at)
     report = StatusReport(
@@ -61,8 +68,18 @@ async def tell_time(stack: Stack, name: str, at: int, generation: int = 1, accou
         scheduler_time=at,
         enforced_at=at,
         accounts=accounts,
+        acknowledgements=acknowledgements or {},
     )
     await stack.ledger.record_status(name, report, at)
+
+
+async def acknowledge(stack: Stack, name: str, at: int) -> Delta:
+    """The agent has done everything that is published, which is the answer."""
+    delta = await stack.ledger.desired(name, 0)
+    assert delta is not None
+    revisions = {item.uid: item.grant_revision for entry in delta.entries for item in entry.allocations}
+    await tell_time(stack, name, at, delta.root.root.generation, acknowledgements=revisions)
+    return delta
 
 
 async def say_hello(stack: Stack, name: str, at: int) -> None:

@@ -10,8 +10,8 @@ from bursar_crds import names
 from bursar_domain.wire import ClusterSettings
 
 MARK: Final = re.compile(r"bursar:[a-z0-9._:/-]{1,100}")
-MOST_MARKS: Final = 8  # of its own for each; more at once share one, and so a command
 """Description of an account that is ours; Slurm stores it in lower case."""
+MOST_MARKS: Final = 8  # of its own for each; more at once share one, and so a command
 
 SCHEDULER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 SLURM_ROOT: Final = "root"
