@@ -27,6 +27,7 @@ Document: TypeAlias = Mapping[str, Any] | Resource[Any, Any]
 __all__ = [
     "Document",
     "Violation",
+    "beyond_schema",
     "validate",
     "validate_allocation",
     "validate_cluster",
@@ -91,8 +92,7 @@ def _document(value: Document) -> Mapping[str, Any]:
 def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list[Violation]:
     """Violations that need no other object and no earlier state."""
     try:
-        parsed = model.parse(document)
-        return unsupported(parsed) + _impossible(parsed)
+        return beyond_schema(model.parse(document))
     except ValidationError as error:
         found = from_error(error)
         readable = _lenient(model, document)
@@ -102,8 +102,12 @@ def _alone(model: type[Resource[Any, Any]], document: Mapping[str, Any]) -> list
         return found + [item for item in broken_rules("", readable) if item not in found] + unsupported(readable)
 
 
+def beyond_schema(parsed: Resource[Any, Any]) -> list[Violation]:
+    """What is wrong with an object that keeps the schema and its rules: what is not built yet, and what no schema can say."""
+    return unsupported(parsed) + _impossible(parsed)
+
+
 def _impossible(parsed: Resource[Any, Any]) -> list[Violation]:
-    """What no schema can say."""
     if isinstance(parsed, Allocation):
         return schedule_violations(parsed.spec)
     return billing_violations(parsed.spec) if isinstance(parsed, Cluster) else []

@@ -1,17 +1,14 @@
 """The decision itself, with a table for the facts: what no API server lets one build up."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from bursar_crds.cluster import Cluster
-from bursar_crds.membership import Membership
 from bursar_crds.project import Project
 from bursar_crds.quotapool import QuotaPool
 from bursar_domain.room import Pool
+from bursar_testing.facttable import Table
 from bursar_testing.manifests import resource
 from bursar_testing.webhooks import NAMESPACE, YEAR, fitting_allocation, hours
 from bursar_webhooks.decide import decide, may_be_lag
@@ -19,50 +16,6 @@ from bursar_webhooks.facts import AllocationFacts
 from bursar_webhooks.review import Review
 
 Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Facts from lists."""
-
-    cluster_list: tuple[Cluster, ...] = ()
-    project_list: tuple[Project, ...] = ()
-    pool_list: tuple[QuotaPool, ...] = ()
-    allocation_list: tuple[AllocationFacts, ...] = ()
-    time: datetime = datetime(2026, 3, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def cluster(self, name: str) -> Cluster | None:
-        return next((item for item in self.cluster_list if item.name == name), None)
-
-    def clusters(self) -> Iterable[Cluster]:
-        return self.cluster_list
-
-    def project_of(self, namespace: str) -> str | None:
-        return next((item.name for item in self.project_list if item.project_namespace == namespace), None)
-
-    def projects(self) -> Iterable[Project]:
-        return self.project_list
-
-    def members(self, namespace: str) -> Iterable[Membership]:
-        return ()
-
-    def pool(self, name: str) -> QuotaPool | None:
-        return next((item for item in self.pool_list if item.name == name), None)
-
-    def pools(self) -> Mapping[str, Pool]:
-        return {item.name: Pool.of(item) for item in self.pool_list}
-
-    def children(self, name: str) -> Iterable[QuotaPool]:
-        return [item for item in self.pool_list if item.spec.parent_ref and item.spec.parent_ref.name == name]
-
-    def allocations_of_pool(self, name: str) -> Iterable[AllocationFacts]:
-        return [item for item in self.allocation_list if item.pool == name]
-
-    def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
-        return [item for item in self.allocation_list if item.cluster == name]
 
 
 def pool(name: str, parent: str | None = None, **spec: Any) -> Document:

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point `bursar-webhooks`."""
     parser().parse_args(arguments)
-    require("bursar-webhooks", "webhooks", "kubernetes", "aiohttp", "starlette", "uvicorn", "prometheus_client")
+    require("bursar-webhooks", "webhooks", "kubernetes", "aiohttp", "prometheus_client")
     try:
         settings = load(os.environ)
     except BadSetting as error:

@@ -5,10 +5,7 @@ import time
 from typing import Final
 
 import structlog
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from aiohttp import web
 
 from bursar_webhooks.decide import decide, may_be_lag
 from bursar_webhooks.metrics import Metrics
@@ -30,32 +27,29 @@ class Admission:
         self._view = view
         self._metrics = metrics
 
-    async def validate(self, request: Request) -> Response:
+    async def validate(self, request: web.Request) -> web.Response:
         """One AdmissionReview."""
         began = time.perf_counter()
-        body = await _body(request)
-        if body is None:
-            return PlainTextResponse(f"the body is larger than {MAX_BODY_BYTES} bytes\n", 413)
         try:
-            review = parse(body)
+            review = parse(await request.read())
         except BadReview as error:
-            return PlainTextResponse(f"{error}\n", 400)
+            return web.Response(text=f"{error}\n", status=400)
         content, outcome = await self._answer(review)
         self._metrics.judged(review, outcome, time.perf_counter() - began)
-        return Response(content, media_type="application/json")
+        return web.Response(body=content, content_type="application/json")
 
-    async def healthz(self, request: Request) -> Response:
+    async def healthz(self, request: web.Request) -> web.Response:
         """The process answers."""
-        return PlainTextResponse("ok\n")
+        return web.Response(text="ok\n")
 
-    async def readyz(self, request: Request) -> Response:
+    async def readyz(self, request: web.Request) -> web.Response:
         """Whether it would decide anything."""
         problem = self._view.problem()
-        return PlainTextResponse("ok\n") if problem is None else PlainTextResponse(f"not ready: {problem}\n", 503)
+        return web.Response(text="ok\n") if problem is None else web.Response(text=f"not ready: {problem}\n", status=503)
 
-    async def text_metrics(self, request: Request) -> Response:
+    async def text_metrics(self, request: web.Request) -> web.Response:
         """The counters."""
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def _answer(self, review: Review) -> tuple[bytes, str]:
         problem = self._view.problem()
@@ -79,24 +73,21 @@ class Admission:
         return verdict
 
 
-def make_app(view: View) -> Starlette:
+def make_app(view: View) -> web.Application:
     """The application over a started view."""
     admission = Admission(view, Metrics(view))
-    return Starlette(
-        routes=[
-            Route("/validate", admission.validate, methods=["POST"]),
-            Route("/healthz", admission.healthz),
-            Route("/readyz", admission.readyz),
-            Route("/metrics", admission.text_metrics),
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.add_routes(
+        [
+            web.post("/validate", admission.validate),
+            web.get("/healthz", admission.healthz),
+            web.get("/readyz", admission.readyz),
+            web.get("/metrics", admission.text_metrics),
         ]
     )
+    app.on_response_prepare.append(_say_no_version)
+    return app
 
 
-async def _body(request: Request) -> bytes | None:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+async def _say_no_version(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "bursar-webhooks"

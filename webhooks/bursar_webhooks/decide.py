@@ -1,4 +1,7 @@
-"""The decision, pure: one question and the facts in, a verdict out. Dry runs and real requests get the same one."""
+"""The decision, pure: one question and the facts in, a verdict out. Dry runs and real requests get the same one.
+
+The API server asks only about objects that keep the schema and its CEL rules, so neither is looked at again here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +16,10 @@ from bursar_crds.membership import Membership
 from bursar_crds.project import Project
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
-from bursar_domain.validate import validate, without_old
+from bursar_domain.validate import beyond_schema, validate, without_old
 from bursar_domain.violations import Violation
 from bursar_webhooks import allocation, cluster, membership, project, quotapool
+from bursar_webhooks.deprecations import deprecations
 from bursar_webhooks.facts import Facts
 from bursar_webhooks.review import Document, Review
 from bursar_webhooks.verdict import Verdict, distinct
@@ -44,14 +48,23 @@ class Checks(Generic[R]):
     warnings: Callable[[R, R | None, Facts], list[str]]
 
     def judge(self, new: Document, old: Document | None, facts: Facts) -> Verdict:
-        """Violations that the stored object did not have, and warnings. What cannot be read is for `validate` to name."""
+        """Violations that the stored object did not have; where there is none, warnings."""
         after, before = _read(self.model, new), _read(self.model, old)
         if after is None:
-            return Verdict()
-        found = self.references(after, facts)
+            return Verdict(distinct(validate(new, old)))
+        if old is not None and before is None:
+            return Verdict()  # whoever mends what could not even be read is held to nothing more
+        found = self._of_one(after, facts)
         if before is not None:
-            found = without_old(found, self.references(before, facts))
-        return Verdict(distinct(found + self.changes(after, before, facts)), tuple(self.warnings(after, before, facts)))
+            found = without_old(found, self._of_one(before, facts))
+        violations = distinct(found + self.changes(after, before, facts))
+        return Verdict(violations) if violations else Verdict(warnings=self._warnings(after, before, facts))
+
+    def _of_one(self, state: R, facts: Facts) -> list[Violation]:
+        return beyond_schema(state) + self.references(state, facts)
+
+    def _warnings(self, after: R, before: R | None, facts: Facts) -> tuple[str, ...]:
+        return *deprecations(after), *self.warnings(after, before, facts)
 
 
 CHECKS: Final[dict[str, Checks[Any]]] = {
@@ -67,11 +80,8 @@ def decide(review: Review, facts: Facts) -> Verdict:
     """Whether the object may be stored. What is on its way out is let through, and so is a change of metadata alone."""
     if review.deleting or not review.spec_changed:
         return Verdict()
-    alone = validate(review.new, review.old)
     checks = CHECKS.get(review.kind)
-    among = checks.judge(review.new, review.old, facts) if checks is not None else Verdict()
-    violations = distinct([*alone, *among.violations])
-    return Verdict(violations, () if violations else among.warnings)
+    return Verdict(tuple(validate(review.new))) if checks is None else checks.judge(review.new, review.old, facts)
 
 
 def may_be_lag(verdict: Verdict) -> bool:

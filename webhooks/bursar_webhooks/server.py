@@ -2,11 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
-import uvicorn
-from starlette.types import ASGIApp
+from aiohttp import web
 
 from bursar_webhooks.settings import BadSetting
 from bursar_webhooks.tls import ServingCertificate
@@ -14,49 +11,26 @@ from bursar_webhooks.tls import ServingCertificate
 # Longer than the 90 s after which the API server drops an idle connection, so that we never drop one under its feet.
 KEEP_ALIVE_SECONDS = 120
 GRACE_SECONDS = 5
+BACKLOG = 1024
 
 
 def listen(address: str, port: int) -> socket.socket:
     """The listening socket; BadSetting where it cannot be had."""
     try:
-        return socket.create_server((address, port), family=_family(address), backlog=1024)
+        return socket.create_server((address, port), family=_family(address), backlog=BACKLOG)
     except OSError as error:
         raise BadSetting(f"cannot listen on {address} port {port}: {error}; choose another address or port") from error
 
 
-async def serve(app: ASGIApp, listener: socket.socket, certificate: ServingCertificate, stop: asyncio.Event) -> None:
+async def serve(app: web.Application, listener: socket.socket, certificate: ServingCertificate, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then answer what is in flight."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_context_factory=lambda *_: certificate.context,
-    )
-    server = _Server(config)
-    watcher = asyncio.create_task(_stop_when(server, stop))
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=GRACE_SECONDS)
+    await runner.setup()
     try:
-        await server.serve(sockets=[listener])
+        await web.SockSite(runner, listener, ssl_context=certificate.context, backlog=BACKLOG).start()
+        await stop.wait()
     finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
-
-
-class _Server(uvicorn.Server):
-    """Signals are the process's, not the server's."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def _stop_when(server: uvicorn.Server, stop: asyncio.Event) -> None:
-    await stop.wait()
-    server.should_exit = True
+        await runner.cleanup()
 
 
 def _family(address: str) -> socket.AddressFamily:
