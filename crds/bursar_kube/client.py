@@ -8,6 +8,7 @@ import orjson
 
 from bursar_kube.connection import Connection, Credentials, find_connection
 from bursar_kube.errors import Gone, KubeError, from_status
+from bursar_kube.guard import Guard
 from bursar_kube.resources import ResourceType
 from bursar_kube.transport import Transport
 
@@ -18,6 +19,7 @@ Event = tuple[str, Obj]
 Events = list[Event]
 
 CALL_SECONDS: Final = 15.0
+AGENT: Final = "bursar"
 PAGE: Final = 500
 WATCH_SECONDS: Final = 300
 SILENCE_SECONDS: Final = 75.0  # bookmarks come once a minute
@@ -30,21 +32,39 @@ class Kube:
     """One API server as one identity. `Kube.connect()` makes it, `close()` ends it; `as_token` gives another identity."""
 
     def __init__(
-        self, connection: Connection, transport: Transport, bare: Transport, credentials: Credentials, *, owner: bool = True
+        self,
+        connection: Connection,
+        transport: Transport,
+        bare: Transport,
+        credentials: Credentials,
+        *,
+        agent: str = AGENT,
+        owner: bool = True,
     ) -> None:
         self._connection = connection
         self._transport = transport
         self._bare = bare
         self._credentials = credentials
+        self._agent = agent
         self._owner = owner
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, *, context: str | None = None) -> "Kube":
-        """Read the kubeconfig that is named, or the pod's service account, or the usual kubeconfig."""
-        found = await find_connection(kubeconfig, context)
-        transport = Transport(found.server, found.tls, found.server_name, found.proxy)
-        bare = Transport(found.server, found.bare_tls, found.server_name, found.proxy)
-        return cls(found, transport, bare, found.credentials)
+    async def connect(cls, kubeconfig: str | None = None, *, context: str | None = None, agent: str = AGENT) -> "Kube":
+        """Read the kubeconfig that is named, or the pod's service account, or the usual kubeconfig.
+
+        `agent` is the User-Agent, by which the API server's audit log tells processes apart.
+        """
+        return cls._over(await find_connection(kubeconfig, context), agent, None)
+
+    @classmethod
+    def _over(cls, found: Connection, agent: str, guard: Guard | None) -> "Kube":
+        transport = Transport(found.server, found.tls, found.server_name, found.proxy, guard)
+        bare = Transport(found.server, found.bare_tls, found.server_name, found.proxy, guard)
+        return cls(found, transport, bare, found.credentials, agent=agent)
+
+    def guarded(self, guard: Guard) -> "Kube":
+        """The same server and identity over connections of its own, on which no write goes out once `guard` raises."""
+        return self._over(self._connection, self._agent, guard)
 
     @property
     def server(self) -> str:
@@ -57,7 +77,7 @@ class Kube:
         async def header() -> str:
             return f"Bearer {token}"
 
-        return Kube(self._connection, self._bare, self._bare, header, owner=False)
+        return Kube(self._connection, self._bare, self._bare, header, agent=self._agent, owner=False)
 
     async def close(self) -> None:
         """Close the connections; does nothing for what `as_token` gave."""
@@ -210,7 +230,7 @@ class Kube:
 
     async def _headers(self) -> dict[str, str]:
         authorization = await self._credentials()
-        headers = {"Accept": JSON, "User-Agent": "bursar"}
+        headers = {"Accept": JSON, "User-Agent": self._agent}
         return headers | {"Authorization": authorization} if authorization else headers
 
 

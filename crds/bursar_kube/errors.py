@@ -98,6 +98,10 @@ class Unavailable(KubeError):
     unknown_result = True
 
 
+class NotLeading(KubeError):
+    """Nothing was sent: this process does not lead, or can't be sure that it still does."""
+
+
 _BY_STATUS: Final[Mapping[int, type[KubeError]]] = {
     400: Invalid,
     401: Unauthorized,

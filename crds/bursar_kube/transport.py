@@ -7,15 +7,23 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from bursar_kube.errors import ServerTimeout, Unavailable, from_response
+from bursar_kube.guard import Guard, guarded
 
 CONNECT_SECONDS = 5.0
 _READ_BUFFER = 2**21  # events can be larger than aiohttp's own buffer, and fewer wake-ups load faster
 
 
 class Transport:
-    """A pool of connections that show (or do not show) a client certificate."""
+    """A pool of connections that show (or do not show) a client certificate; writes pass `guard` where there is one."""
 
-    def __init__(self, server: str, tls: ssl.SSLContext | None, server_name: str | None, proxy: str | None) -> None:
+    def __init__(
+        self,
+        server: str,
+        tls: ssl.SSLContext | None,
+        server_name: str | None,
+        proxy: str | None,
+        guard: Guard | None = None,
+    ) -> None:
         self._server = server
         self._server_name = server_name
         self._proxy = proxy
@@ -23,6 +31,7 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=256, ssl=tls if tls is not None else True),
             read_bufsize=_READ_BUFFER,
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=guarded(guard) if guard is not None else aiohttp.ClientRequest,
         )
 
     async def close(self) -> None:

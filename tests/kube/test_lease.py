@@ -1,11 +1,15 @@
 """Leadership on a real Lease: one leader, an epoch that only grows, loss that is noticed."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
-from bursar_kube.client import Kube
+import pytest
+
+from bursar_kube.client import Kube, Obj
+from bursar_kube.errors import NotFound, NotLeading
 from bursar_kube.lease import EPOCH_ANNOTATION, Leadership, default_identity, no_floor
-from bursar_kube.resources import LEASES
+from bursar_kube.resources import CONFIGMAPS, LEASES
 from bursar_testing.relay import Relay
 from bursar_testing.waiting import eventually
 
@@ -99,6 +103,98 @@ async def test_another_ones_edit_does_not_end_a_term(kube: Kube, namespace: str)
     await leader.release()
 
 
+async def test_who_waits_hears_of_the_release_at_once(kube: Kube, namespace: str) -> None:
+    first = candidate(kube, namespace, "one")
+    await first.acquire()
+    second = Leadership(kube, "leader", namespace, "two", duration_seconds=3600, retry_seconds=3600)
+    waiting = asyncio.create_task(second.acquire())
+    await eventually(lambda: second.holder == "one", "the second one has looked")
+    await first.release()
+    assert await asyncio.wait_for(waiting, 30) == 2
+    await second.release()
+
+
+async def test_a_lease_that_was_edited_is_released_too(kube: Kube, namespace: str) -> None:
+    leader = candidate(kube, namespace, "one", retry_seconds=3600, deadline_seconds=3600)
+    await leader.acquire()
+    await kube.merge_patch(LEASES, "leader", {"metadata": {"labels": {"edit": "1"}}}, namespace)
+    await leader.release()
+    assert not (await kube.get(LEASES, "leader", namespace))["spec"].get("holderIdentity")
+
+
+async def test_only_a_leader_writes(kube: Kube, namespace: str) -> None:
+    leader = candidate(kube, namespace, "one")
+    guarded = kube.guarded(leader.check)
+    with pytest.raises(NotLeading):
+        await guarded.create(CONFIGMAPS, config(namespace, "before"))
+    await leader.acquire()
+    await guarded.create(CONFIGMAPS, config(namespace, "during"))
+    await leader.release()
+    with pytest.raises(NotLeading):
+        await guarded.delete(CONFIGMAPS, "during", namespace)
+    assert [item["metadata"]["name"] for item in await guarded.list(CONFIGMAPS, namespace)] == ["during"], "reads go on"
+    await guarded.close()
+
+
+async def test_who_cannot_renew_writes_nothing_though_it_could(kube: Kube, relayed: Kube, relay: Relay, namespace: str) -> None:
+    leader = candidate(relayed, namespace, "one")
+    guarded = kube.guarded(leader.check)
+    await leader.acquire()
+    relay.freeze()
+    await eventually(lambda: refused(leader), "the lease may have run out")
+    with pytest.raises(NotLeading):
+        await guarded.create(CONFIGMAPS, config(namespace, "late"))
+    relay.thaw()
+    await guarded.close()
+    await leader.release()
+
+
+async def test_who_stood_still_writes_nothing_until_it_has_renewed(kube: Kube, namespace: str) -> None:
+    leader = candidate(kube, namespace, "one")
+    guarded = kube.guarded(leader.check)
+    await leader.acquire()
+    time.sleep(0.9)  # noqa: ASYNC251 - as a process that is stopped: nothing of it runs
+    with pytest.raises(NotLeading):
+        await guarded.create(CONFIGMAPS, config(namespace, "late"))
+    await eventually(lambda: not refused(leader), "nobody took the lease, so the term goes on")
+    assert (leader.epoch, leader.lost.is_set()) == (1, False)
+    await guarded.create(CONFIGMAPS, config(namespace, "again"))
+    await guarded.close()
+    await leader.release()
+
+
+async def test_who_stood_still_while_another_took_over_sends_not_one_write(kube: Kube, namespace: str) -> None:
+    leader = candidate(kube, namespace, "one")
+    await leader.acquire()
+    crash(leader)
+    second = candidate(kube, namespace, "two", retry_seconds=3600, deadline_seconds=7200)
+    assert await second.acquire() == 2
+    version = await lease_version(kube, namespace)
+    leader._renewal = asyncio.create_task(leader._renew())  # wakes up
+    await eventually(leader.lost.is_set, "the loss is known")
+    assert await lease_version(kube, namespace) == version
+    await leader.release()
+    await second.release()
+
+
+async def test_a_write_that_was_checked_is_checked_again_before_its_body(kube: Kube, namespace: str) -> None:
+    looks = 0
+
+    def stops_after_one_look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise NotLeading("stopped in between")
+
+    guarded = kube.guarded(stops_after_one_look)
+    with pytest.raises(NotLeading):
+        await guarded.create(CONFIGMAPS, config(namespace, "torn"))
+    assert looks == 2
+    with pytest.raises(NotFound):
+        await kube.get(CONFIGMAPS, "torn", namespace)
+    await guarded.close()
+
+
 def test_every_process_is_somebody_else() -> None:
     assert default_identity() != default_identity()
 
@@ -107,3 +203,21 @@ def crash(leader: Leadership) -> None:
     """As a killed process: renewing stops, nothing is released."""
     assert leader._renewal is not None
     leader._renewal.cancel()
+
+
+def config(namespace: str, name: str) -> Obj:
+    return {"metadata": {"name": name, "namespace": namespace}}
+
+
+def refused(leader: Leadership) -> bool:
+    """Whether a write would be refused now."""
+    try:
+        leader.check()
+    except NotLeading:
+        return True
+    return False
+
+
+async def lease_version(kube: Kube, namespace: str) -> str:
+    version: str = (await kube.get(LEASES, "leader", namespace))["metadata"]["resourceVersion"]
+    return version
