@@ -1,4 +1,4 @@
-"""`bursar-agent`: enrol, run, plan, replay, doctor.
+"""`bursar-agent`: enrol, run, plan, attest, replay, doctor.
 
 Exit codes: 0 done; 1 not done, the reason is on stderr; 2 wrong use or a bad setting; 3 a log that can't be read; 4 a log
 that breaks off (`replay` wrote the books of what came before).
@@ -137,6 +137,43 @@ def plan(config: Config) -> None:
         _stop(FAILED, str(error))
     for line in lines:
         typer.echo(line)
+
+
+@app.command()
+def attest(
+    account: Annotated[str, typer.Argument(help="Account of the scheduler.")],
+    uid: Annotated[str, typer.Argument(help="uid of the Allocation that is being deleted.")],
+    revision: Annotated[int, typer.Argument(min=0, help="Its status.grantRevision.")],
+    config: Config,
+    used_since: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Count use from this second on (epoch, the scheduler's clock): the books know it up to there."
+        ),
+    ],
+    resource: Annotated[
+        list[str] | None, typer.Option(help="Resource that it has hours of; again for each. Default: as last heard, or all.")
+    ] = None,
+) -> None:
+    """Print a signed statement that the scheduler lets an allocation's jobs run no longer; the agent must not run meanwhile.
+
+    For a deletion that waits for an agent that can't report: `bursar allocations release` takes it.
+    """
+    _needs_the_extra()
+    from bursar_agent import attest as attesting
+    from bursar_agent import files, identity
+    from bursar_agent.schedulers.base import SchedulerError
+
+    settings = _settings(config)
+    claim = attesting.Claim(account, uid, revision, used_since, tuple(resource or ()))
+    try:
+        with files.locked(settings.state_directory):
+            signed = asyncio.run(attesting.attest(settings, claim))
+    except BadSetting as error:
+        _stop(WRONG_USE, str(error))
+    except (files.StateInUse, files.DamagedFile, identity.NotEnrolled, attesting.NotAttested, SchedulerError, OSError) as error:
+        _stop(FAILED, str(error))
+    typer.echo(signed.canonical().decode())
 
 
 @app.command()

@@ -16,6 +16,7 @@ from bursar_agent.desired import DesiredStore
 from bursar_agent.identity import Identity
 from bursar_agent.journal import Journal
 from bursar_agent.outbox import Outbox, first_page, usage_pages
+from bursar_agent.promises import Promises
 from bursar_agent.recount import Recount
 from bursar_agent.schedulers.base import Readiness, Scheduler, SchedulerError
 from bursar_agent.settings import AgentSettings
@@ -47,7 +48,7 @@ class Agent:
         self._clocks = clocks or Clocks()
         directory = settings.state_directory
         self.session = uuid.uuid4().hex
-        self._store = DesiredStore(directory)
+        self._store, self._promises = DesiredStore(directory), Promises(directory)
         self.state: DesiredState | None = self._store.load(settings.cluster, identity.fingerprint)
         self.outbox = Outbox(self.session)
         self.cycles = Cycles(
@@ -208,7 +209,7 @@ class Agent:
             self._wake.clear()
             wait = self._settings.cycle_interval_seconds
             if self.state is not None and not self._fenced:
-                if await self._cycle(self.state, urgent=urgent):
+                if await self._cycle(self._promises.kept(self.state), urgent=urgent):
                     pause.reset()
                     wait = self._wait_seconds()
                 else:
@@ -263,7 +264,7 @@ class Agent:
                 await book.compact_aside()
             changed = 0
             if self.state is not None and not self._fenced:
-                changed = await self.cycles.sweep(self.state)
+                changed = await self.cycles.sweep(self._promises.kept(self.state))
             if await telling.step() or changed:
                 self._report.set()
 

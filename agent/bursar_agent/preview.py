@@ -9,6 +9,7 @@ from bursar_agent.cycle import Cycles
 from bursar_agent.desired import DesiredStore
 from bursar_agent.journal import Journal
 from bursar_agent.outbox import Outbox
+from bursar_agent.promises import Promises
 from bursar_agent.settings import AgentSettings
 from bursar_agent.usagebook import UsageBook
 from bursar_agent.verify import DesiredState
@@ -25,6 +26,7 @@ async def commands(settings: AgentSettings) -> list[str]:
     state = DesiredStore(directory).load(settings.cluster, known.fingerprint)
     if state is None:
         raise NothingDesired(f"{directory}: no desired state was fetched yet; run `bursar-agent run` once")
+    state = Promises(directory).kept(state)
     if getattr(plugins.find(settings.scheduler), "in_process", False):
         with files.locked(directory):  # such a scheduler lives inside the running agent
             return await _commands(settings, state)

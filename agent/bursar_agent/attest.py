@@ -1,0 +1,128 @@
+"""`bursar-agent attest`: states that the scheduler lets an allocation's jobs run no longer, from what it says itself.
+
+For an agent that can't report: the way out of a deletion that waits for it. Nothing of the agent's own memory is believed but
+its key and the cluster's settings; nothing is written at the scheduler.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bursar_agent import identity, plugins, qosnames
+from bursar_agent.desired import DesiredStore
+from bursar_agent.identity import Identity
+from bursar_agent.promises import Promises
+from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, Reading, Scheduler
+from bursar_agent.settings import AgentSettings
+from bursar_agent.verify import DesiredState
+from bursar_domain import release
+from bursar_domain.ceiling import FLOOR
+from bursar_domain.release import ReleaseStatement, SeenLimit, SignedStatement
+from bursar_domain.wire import ClusterSettings
+
+
+class NotAttested(Exception):
+    """The scheduler does not say what would have to be stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is to be stated: nothing of revision ``revision`` of the allocation ``uid`` is left in ``account``.
+
+    ``used_since``: from when on its use is unknown to the books, on the scheduler's clock. ``resources``: of which it had
+    hours; empty for what the last desired state says of it, or else all that the cluster has.
+    """
+
+    account: str
+    uid: str
+    revision: int
+    used_since: int
+    resources: tuple[str, ...] = ()
+
+
+async def attest(settings: AgentSettings, claim: Claim, wall: Callable[[], float] = time.time) -> SignedStatement:
+    """The signed statement; NotAttested says what stands against it. The state directory must be locked by the caller."""
+    directory = settings.state_directory
+    known = identity.load(directory, settings.cluster)
+    state = _desired(directory, known)
+    cluster, resources = state.settings, claim.resources or _resources(state, claim)
+    promises = Promises(directory)
+    scheduler = plugins.connect(settings)
+    try:
+        observation = await scheduler.observe(cluster)
+        statement = await _look(scheduler, cluster, observation, claim, int(wall()))
+        if left := release.still_open(statement, resources):
+            raise NotAttested("; ".join(left) + _remedy(scheduler, cluster, observation.accounts[claim.account], resources))
+        promises.give(claim.uid, claim.revision, observation.time)
+    finally:
+        await scheduler.close()
+    return release.sign(statement, known.signer)
+
+
+def _desired(directory: Path, known: Identity) -> DesiredState:
+    state = DesiredStore(directory).load(known.cluster, known.fingerprint)
+    if state is None:
+        raise NotAttested(
+            f"{directory}: no desired state was ever fetched, so nobody here knows which limits are ours; "
+            "run `bursar-agent run` until it has fetched one, or set the Cluster's enforcement to Observe"
+        )
+    return state
+
+
+def _resources(state: DesiredState, claim: Claim) -> tuple[str, ...]:
+    entry = state.entries.get(claim.account)
+    named = next((item.granted for item in entry.allocations if item.uid == claim.uid), None) if entry else None
+    return tuple(named or (resource.name for resource in state.settings.resources))
+
+
+async def _look(
+    scheduler: Scheduler, cluster: ClusterSettings, observation: Observation, claim: Claim, now: int
+) -> ReleaseStatement:
+    if observation.root is None and claim.account not in observation.accounts:
+        raise NotAttested(
+            f"the scheduler has neither account {claim.account} nor the root account {cluster.root_account}: this may be "
+            "another cluster's; look which one the commands of this host answer for"
+        )
+    found = await scheduler.usage(claim.used_since)
+    if found.watermark is None:
+        raise NotAttested("the scheduler's job records are not complete yet; try again in a minute")
+    view = observation.accounts.get(claim.account)
+    said: dict[str, object] = {"found": "Gone"} if view is None else _limits(cluster, observation, view, claim.uid)
+    return ReleaseStatement.model_validate(
+        {
+            "cluster": cluster.cluster,
+            "account": claim.account,
+            "uid": claim.uid,
+            "revision": claim.revision,
+            "issued_at": now,
+            "scheduler": f"{cluster.scheduler_type} {cluster.scheduler_name}",
+            "used_since": claim.used_since,
+            "used": release.use_since(found.jobs, claim.account, claim.used_since),
+            **said,
+        }
+    )
+
+
+def _limits(cluster: ClusterSettings, observation: Observation, view: AccountView, uid: str) -> dict[str, object]:
+    """The limits that hold it: those of its own QOS where the account's jobs may have none but such, else the account's."""
+    name = qosnames.name(cluster.scheduler_name, view.account, uid)
+    own = (observation.qoses or {}).get(name)
+    is_confined = bool(view.qos_list) and all(qosnames.is_ours(item) for item in view.qos_list) and not view.own_qos
+    if cluster.limit_mode == "QOS" and own is not None and is_confined:
+        return {"found": "Qos", "qos": name, "limits": _seen(cluster, own.readings)}
+    return {"found": "Account", "limits": _seen(cluster, view.readings)}
+
+
+def _seen(cluster: ClusterSettings, readings: Mapping[str, Reading]) -> dict[str, SeenLimit]:
+    found = {resource.name: readings.get(resource.trackable, Reading()) for resource in cluster.resources}
+    return {name: SeenLimit(limit=item.limit, counter=item.counter, running=item.running) for name, item in found.items()}
+
+
+def _remedy(scheduler: Scheduler, cluster: ClusterSettings, view: AccountView, resources: Collection[str]) -> str:
+    """The commands that close the account for good, for a person to look at and run."""
+    tracked = [resource.trackable for resource in cluster.resources if resource.name in resources]
+    limits = {name: max(FLOOR, view.readings.get(name, Reading()).counter) for name in tracked}
+    lines = scheduler.render(cluster, [AccountChange(view.account, limits=limits, run_minutes=dict.fromkeys(limits, FLOOR))])
+    words = "\nwait for its jobs or cancel them, and close the account (nothing else of it starts until the agent is back):\n"
+    return words + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,199 @@
+"""`bursar-agent attest`: what it reads at the scheduler, what it refuses to say, and that the agent keeps its word."""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bursar_agent import attest, files, identity, plugins
+from bursar_agent.__main__ import app
+from bursar_agent.attest import Claim, NotAttested
+from bursar_agent.desired import DesiredStore
+from bursar_agent.promises import Promises
+from bursar_agent.schedulers.base import AccountChange
+from bursar_agent.schedulers.simulator import SimulatedScheduler
+from bursar_agent.settings import AgentSettings
+from bursar_agent.verify import DesiredState
+from bursar_domain import keys, release
+from bursar_domain.keys import Signer
+from bursar_domain.release import SignedStatement
+from bursar_domain.wire import AccountEntry, ClusterSettings, Root, digest_of_all
+from bursar_testing.agents import account, allocation, cluster_settings
+
+HOUR = 3600
+START = 470_000 * HOUR
+UID = "u-1"
+
+
+class Host:
+    """A scheduler's host with an enrolled agent that does not run, and what it heard last."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700)
+        self.directory = directory
+        self.operator = Signer(bytes(31) + b"o")
+        self.settings = AgentSettings.model_validate(
+            {
+                "cluster": "c",
+                "gateway": "https://127.0.0.1:1",
+                "state_directory": directory,
+                "scheduler": "simulator",
+                "scheduler_settings": {"ends_at": START, "speed": 0},
+            }
+        )
+        self.key = identity.load_or_make_key(directory)
+        identity.pin(directory, "c", keys.fingerprint(self.operator.public_key))
+        self.hears(account("a", allocation(UID, 10, revision=1)))
+
+    def hears(self, *entries: AccountEntry, **fields: Any) -> DesiredState:
+        """A desired state is fetched and kept."""
+        settings = cluster_settings("c", **fields)
+        found = {entry.account: entry for entry in entries}
+        digests = {name: entry.digest() for name, entry in found.items()}
+        root = Root(
+            cluster="c", epoch=1, generation=1, acknowledged=0, issued_at=0, valid_until=2**40,
+            digest=digest_of_all(settings, digests.items()),
+        )  # fmt: skip
+        state = DesiredState(self.operator.sign(root), settings, found, digests)
+        DesiredStore(self.directory).save(state)
+        return state
+
+    @property
+    def cluster(self) -> ClusterSettings:
+        return cluster_settings("c")
+
+    async def has(self, minutes: int, jobs: int = 0, *, seconds: int = 0) -> None:
+        """The account has a limit, and ran jobs of one cpu of an hour each; then some time passed."""
+        scheduler = plugins.connect(self.settings)
+        assert isinstance(scheduler, SimulatedScheduler)
+        root = AccountChange("bursar", create=True, description="bursar:root", parent="root", limits={"cpu": -1})
+        made = AccountChange(
+            "a", create=True, description="bursar:a", parent="bursar", limits={"cpu": minutes}, add_members=frozenset({"u"})
+        )
+        assert all(item.done for item in await scheduler.apply(self.cluster, [root, made]))
+        for _ in range(jobs):
+            scheduler.submit("u", "a", HOUR, {"cpu": 1})
+        if seconds:
+            scheduler.advance(scheduler.machine.now + seconds)
+        await scheduler.close()
+
+    async def attest(self, revision: int = 2, **fields: Any) -> SignedStatement:
+        claim = Claim("a", UID, revision, START, **fields)
+        return await attest.attest(self.settings, claim, wall=lambda: 1_000_000.0)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "state")
+
+
+async def test_a_limit_that_was_reached_is_stated_with_what_was_used(host: Host) -> None:
+    await host.has(60, jobs=1, seconds=2 * HOUR)
+    signed = await host.attest()
+    said = signed.statement
+    assert (said.cluster, said.account, said.uid, said.revision, said.issued_at) == ("c", "a", UID, 2, 1_000_000)
+    assert said.found == "Account"
+    assert said.limits["cpu"].limit == said.limits["cpu"].counter == 60
+    assert said.used == {"cpu": HOUR}
+    assert signed.public_key == host.key.public_key
+    assert release.is_signed(signed)
+
+
+async def test_an_account_that_is_not_there_is_gone(host: Host) -> None:
+    await host.has(60)
+    scheduler = plugins.connect(host.settings)
+    assert isinstance(scheduler, SimulatedScheduler)
+    signed = await attest.attest(host.settings, Claim("b", UID, 2, START))
+    assert signed.statement.found == "Gone"
+    assert signed.statement.limits == {}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "jobs", "words"),
+    [
+        (120, 1, "account a may use 60 more minutes of cpu (limit 120, used 60)"),
+        (-1, 0, "account a has no limit on cpu"),
+    ],
+)
+async def test_room_that_is_left_is_said_with_what_closes_it(host: Host, minutes: int, jobs: int, words: str) -> None:
+    await host.has(minutes, jobs=jobs, seconds=2 * HOUR)
+    with pytest.raises(NotAttested) as caught:
+        await host.attest()
+    assert words in str(caught.value)
+    assert f"GrpTRESMins=cpu={max(1, 60 * jobs)}" in str(caught.value)
+    assert not (host.directory / "released.json").exists()
+
+
+async def test_jobs_that_run_stand_against_it(host: Host) -> None:
+    await host.has(60, jobs=1, seconds=HOUR // 2)
+    with pytest.raises(NotAttested, match="may use 30 more minutes of cpu"):
+        await host.attest()
+
+
+async def test_what_the_allocation_never_had_need_not_be_closed(host: Host) -> None:
+    memory = {"name": "memory", "trackable": "mem", "capacity": 1}
+    resources = [*(item.model_dump() for item in host.cluster.resources), memory]
+    host.hears(account("a", allocation(UID, 10)), resources=resources)
+    await host.has(60, jobs=1, seconds=2 * HOUR)
+    assert (await host.attest()).statement.limits["memory"].limit is None
+    with pytest.raises(NotAttested, match="no limit on memory"):
+        await host.attest(resources=("cpu", "memory"))
+
+
+async def test_another_clusters_commands_are_noticed(host: Host) -> None:
+    with pytest.raises(NotAttested, match="neither account a nor the root account bursar"):
+        await host.attest()
+
+
+async def test_nobody_knows_what_is_ours_before_a_desired_state(host: Host) -> None:
+    (host.directory / "desired.json").unlink()
+    with pytest.raises(NotAttested, match="no desired state was ever fetched"):
+        await host.attest()
+
+
+async def test_what_was_stated_gone_is_not_given_back_by_an_older_state(host: Host) -> None:
+    older = account("a", allocation(UID, 10, revision=1), allocation("u-2", 5))
+    state = host.hears(older)
+    await host.has(60, jobs=1, seconds=2 * HOUR)
+    assert Promises(host.directory).kept(state) is state
+    await host.attest()
+
+    promises = Promises(host.directory)
+    kept = promises.kept(state)
+    by_uid = {item.uid: item for item in kept.entries["a"].allocations}
+    assert by_uid[UID].granted == {"cpu": 0}
+    assert by_uid[UID].closed_from is not None
+    assert by_uid["u-2"] == older.allocations[1]
+    assert kept.digests["a"] == kept.entries["a"].digest() != state.digests["a"]
+    assert promises.kept(state) is kept
+    newer = host.hears(account("a", allocation(UID, 20, revision=3)))
+    assert promises.kept(newer) is newer
+
+
+def _run(host: Host, tmp_path: Path, *more: str) -> tuple[int, str, str]:
+    values: Mapping[str, Any] = host.settings.model_dump(mode="json", exclude_none=True)
+    config = tmp_path / "agent.yaml"
+    config.write_text(json.dumps(values))
+    words = ["attest", "a", UID, "2", "--config", str(config), "--used-since", str(START), *more]
+    result = CliRunner().invoke(app, words, env={name: "" for name in os.environ if name.startswith("BURSAR_")})
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def test_the_command_prints_one_that_can_be_read_again(host: Host, tmp_path: Path) -> None:
+    await host.has(60, jobs=1, seconds=2 * HOUR)
+    code, out, err = await asyncio.to_thread(_run, host, tmp_path)
+    assert code == 0, err
+    assert release.is_signed(SignedStatement.parse(out))
+
+
+async def test_an_agent_that_runs_states_nothing(host: Host, tmp_path: Path) -> None:
+    await host.has(60)
+    with files.locked(host.directory):
+        code, out, err = await asyncio.to_thread(_run, host, tmp_path)
+    assert (code, out) == (1, "")
+    assert "another agent works with this state directory; stop it first" in err
