@@ -1,6 +1,6 @@
 """What agents report: status of the cluster, state of each account, revisions read back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.wire import AccountState, Brake, Hello, Miss, Receipt, StatusReport
 from bursar_ledger import changes, reports, sessions, slot_rows
-from bursar_ledger.database import Database, chunks, insert_into, upsert
+from bursar_ledger.database import Database, Row, chunks, insert_into, upsert
 from bursar_ledger.slots import SKEW_SECONDS
 from bursar_ledger.tables import Acknowledgement, Agent, Grant, State, Status, Watermark
 
@@ -61,12 +61,12 @@ class Agents:
             latest = None if await slot_rows.is_simulated(tx, cluster) else now + SKEW_SECONDS
             await _store_status(tx, cluster, report, latest)
             await _store_states(tx, cluster, report)
-            owners = await _owners(tx, cluster, report.acknowledgements)
-            await _store_acknowledgements(tx, cluster, report, owners)
-            touched = {state.account for state in report.accounts} | set(owners.values())
+            known_uids = await owners(tx, cluster, report.acknowledgements)
+            await _store_acknowledgements(tx, cluster, report, known_uids)
+            touched = {state.account for state in report.accounts} | set(known_uids.values())
             await changes.record(tx, cluster, "status", [None, *touched])
-            dropped = len(report.acknowledgements) - len(owners)
-            receipt = Receipt(clock=now, accepted=len(report.accounts) + len(owners), dropped=dropped)
+            dropped = len(report.acknowledgements) - len(known_uids)
+            receipt = Receipt(clock=now, accepted=len(report.accounts) + len(known_uids), dropped=dropped)
             await reports.remember(tx, cluster, "status", report.report_id, receipt)
         return receipt
 
@@ -153,7 +153,7 @@ async def _store_states(tx: AsyncConnection, cluster: str, report: StatusReport)
     await upsert(tx, State, rows)
 
 
-async def _owners(tx: AsyncConnection, cluster: str, uids: Iterable[str]) -> dict[str, str]:
+async def owners(tx: AsyncConnection, cluster: str, uids: Iterable[str]) -> dict[str, str]:
     """uid -> account of those that were published for this cluster: an agent speaks for no other."""
     found: dict[str, str] = {}
     for some in chunks(uids):
@@ -162,7 +162,7 @@ async def _owners(tx: AsyncConnection, cluster: str, uids: Iterable[str]) -> dic
     return found
 
 
-async def _store_acknowledgements(tx: AsyncConnection, cluster: str, report: StatusReport, owners: Iterable[str]) -> None:
+async def _store_acknowledgements(tx: AsyncConnection, cluster: str, report: StatusReport, uids: Iterable[str]) -> None:
     rows = [
         {
             "cluster": cluster,
@@ -170,10 +170,14 @@ async def _store_acknowledgements(tx: AsyncConnection, cluster: str, report: Sta
             "revision": report.acknowledgements[uid],
             "at": report.revision_times.get(uid, 0.0),
         }
-        for uid in owners
+        for uid in uids
     ]
-    if not rows:
-        return
+    if rows:
+        await acknowledge(tx, rows)
+
+
+async def acknowledge(tx: AsyncConnection, rows: Sequence[Row]) -> None:
+    """Take in revisions that were read back (cluster, uid, revision, at); they only grow."""
     statement = insert_into(tx, Acknowledgement)
     new = statement.excluded
     higher = statement.on_conflict_do_update(

@@ -1,5 +1,7 @@
 """The ledger: one object over one database, put together from its parts."""
 
+from collections.abc import Callable
+
 from bursar_ledger import schema
 from bursar_ledger.accounts import Accounts
 from bursar_ledger.agents import Agents
@@ -10,6 +12,7 @@ from bursar_ledger.enrolments import Enrolments
 from bursar_ledger.entries import Entries
 from bursar_ledger.firings import Firings
 from bursar_ledger.grants import Grants
+from bursar_ledger.releases import Releases
 from bursar_ledger.roll import Roll
 from bursar_ledger.sessions import Sessions
 from bursar_ledger.spans import Spans
@@ -24,6 +27,7 @@ class Ledger(
     Enrolments,
     Sessions,
     Agents,
+    Releases,
     Usage,
     Roll,
     Sums,
@@ -67,6 +71,10 @@ class Ledger(
             await ledger.close()
             raise
         return ledger
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """From now on nothing is written through this object once ``check`` raises, nor is what was begun committed."""
+        self._database.guard = check
 
     async def migrate(self) -> None:
         """Bring the schema up to date; processes that do so at once wait for each other."""

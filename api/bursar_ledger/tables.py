@@ -120,6 +120,17 @@ class Acknowledgement(Base):
     at: Mapped[float]
 
 
+class StatedRelease(Base):
+    """A signed statement (JSON) that was taken in place of an agent's report; ``taken_at`` by our clock."""
+
+    __tablename__ = "release_statements"
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    cluster: Mapped[str]
+    taken_at: Mapped[int]
+    document: Mapped[str]
+
+
 class Report(Base):
     """A report that was taken in, with its receipt: the same one again changes nothing."""
 

@@ -53,9 +53,9 @@ class ReleaseStatement(Wire):
     scheduler: Name
     found: Literal["Gone", "Account", "Qos"]
     qos: Name = ""
-    limits: Annotated[dict[Name, SeenLimit], Field(default_factory=dict)]
+    limits: dict[Name, SeenLimit] = Field(default_factory=dict)
     used_since: Seconds
-    used: Annotated[dict[Name, Amount], Field(default_factory=dict)]
+    used: dict[Name, Amount] = Field(default_factory=dict)
 
 
 class SignedStatement(Wire):
