@@ -6,7 +6,7 @@ it holds the receipt. Only heartbeats could do with less, and those are batched.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
@@ -41,6 +41,8 @@ class Database:
         self._writer = writer
         self._turn = asyncio.Lock()
         self._closed = False
+        self.guard: Callable[[], None] = _anybody
+        """Raises where this process may not write any more; asked under the write lock and again before the commit."""
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> "Database":
@@ -59,7 +61,9 @@ class Database:
         """The write lock; committed at the end, rolled back on error. Writers of one process queue here, not there."""
         with self._errors():
             async with self._turn, self._writer.begin() as connection:
+                self.guard()
                 yield connection
+                self.guard()
 
     async def close(self) -> None:
         """Close every connection; whoever comes later is refused and opens no new one."""
@@ -90,6 +94,10 @@ class Database:
     @property
     def _place(self) -> str:
         return self._writer.url.set(drivername=self._writer.dialect.name).render_as_string()
+
+
+def _anybody() -> None:
+    """Every process may write."""
 
 
 def _cause(error: Exception) -> BaseException:

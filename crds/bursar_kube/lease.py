@@ -43,7 +43,7 @@ class Leadership:
     """Call `acquire`, work while `lost` is unset, and `release` at the end; writes in between pass `check`.
 
     `kube` carries the Lease alone and is not guarded by `check`. `epoch_floor` gives the highest epoch written anywhere;
-    `identity` must be this process's alone. `holder` is who leads, as far as this process knows.
+    `identity` must be this process's alone. `holder` is who leads in term `term`, as far as this process knows.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Leadership:
         self.lost = asyncio.Event()
         self.epoch = 0
         self.holder = ""
+        self.term = 0
         self._kube = kube
         self._name = name
         self._namespace = namespace
@@ -144,7 +145,8 @@ class Leadership:
             _LOG.warning("cannot take the lease yet", lease=self._name, error=str(error) or "no answer in time")
         if self._held is not None:
             self._sure_until = began + self._deadline
-            self.epoch, self.holder = _epoch(self._held), self.identity
+            self.epoch = self.term = _epoch(self._held)
+            self.holder = self.identity
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(self._pause()):
@@ -171,7 +173,7 @@ class Leadership:
             lease = await self._kube.get(LEASES, self._name, self._namespace)
         except NotFound:
             return await self._create()
-        self.holder = lease.get("spec", {}).get("holderIdentity") or ""
+        self.holder, self.term = lease.get("spec", {}).get("holderIdentity") or "", _epoch(lease)
         if not self._is_free(lease):
             return None
         changed = self._claim(lease, await self._next_epoch(lease))

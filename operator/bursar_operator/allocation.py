@@ -67,6 +67,7 @@ class Grants:
         self._since: dict[str, tuple[hours.Hours, float]] = {}
         self._figures_written: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._claimed = False
         self._stopping = False
 
     @property
@@ -74,9 +75,15 @@ class Grants:
         """Writes of pools so far; `writes` counts those of allocations."""
         return self._pools.writes
 
-    async def start(self) -> None:
-        """Claim every pool, read every allocation, take up open operations, then serve. `Fenced` where a later term claimed."""
+    async def claim(self) -> None:
+        """Write this term into every pool there is: from then on no earlier leader grants. `Fenced` where a later one did."""
         await self._pools.start()
+        self._claimed = True
+
+    async def start(self) -> None:
+        """Claim every pool unless that was done, read every allocation, take up open operations, then serve."""
+        if not self._claimed:
+            await self.claim()
         await self._copies.start()
         gc.freeze()  # what was read stays; looking at it again and again took longer than reading it
         for informer in (self._informers.pools, self._informers.clusters, self._informers.projects):

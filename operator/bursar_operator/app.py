@@ -16,7 +16,8 @@ import structlog
 from bursar_domain.keys import Signer
 from bursar_domain.units import DAY
 from bursar_kube.client import Kube
-from bursar_kube.lease import Leadership
+from bursar_kube.errors import NotLeading
+from bursar_kube.lease import Leadership, default_identity
 from bursar_kube.resources import QUOTAPOOLS
 from bursar_ledger.errors import StaleEpoch
 from bursar_ledger.ledger import Ledger
@@ -42,6 +43,7 @@ STOP_SECONDS: Final = 0.8
 RETRY_SECONDS: Final = 5.0
 ROLL_AFTER_DAYS: Final = 400
 KOPF: Final = "kopf"
+LOST: Final = "the Lease was lost; another process may lead now"
 LEADERSHIP, RECOVERY, HANDLERS = "leadership", "recovery", "handlers"
 LOG = structlog.get_logger("bursar.operator")
 
@@ -55,6 +57,8 @@ class Operator:
 
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
+        self._identity = default_identity()
+        self._agent = f"bursar-operator/{self._identity}"
         self._metrics = Metrics()
         self._health = Health(self._metrics.registry)
         self._stop = asyncio.Event()
@@ -75,13 +79,20 @@ class Operator:
             LOG.info("health and metrics", address=f"http://{self._settings.health_address}:{self._health.port}")
             ledger = await Ledger.connect(self._settings.ledger_url)
             stack.push_async_callback(ledger.close)
-            kube = await Kube.connect(str(self._settings.kubeconfig) if self._settings.kubeconfig else None)
-            stack.push_async_callback(kube.close)
+            bare = await Kube.connect(str(self._settings.kubeconfig) if self._settings.kubeconfig else None, agent=self._agent)
+            stack.push_async_callback(bare.close)
             leadership = Leadership(
-                kube, namespace=self._settings.system_namespace, epoch_floor=lambda: highest_epoch(kube, ledger)
+                bare,
+                namespace=self._settings.system_namespace,
+                identity=self._identity,
+                epoch_floor=lambda: highest_epoch(bare, ledger),
             )
-            stack.push_async_callback(leadership.release)
-            stack.push_async_callback(self._end_parts)
+            self._health.leader = lambda: said_of_leader(leadership)
+            # Whatever is written from here on, but for the Lease, goes out only while nobody else can lead.
+            ledger.guard(leadership.check)
+            kube = bare.guarded(leadership.check)
+            stack.push_async_callback(kube.close)
+            stack.push_async_callback(self._end, leadership)
             self._begin(LEADERSHIP, self._lead(leadership, kube, ledger, signer))
             await self._until_over(leadership)
 
@@ -95,6 +106,7 @@ class Operator:
         self._health.missing(RECOVERY, "reads and recovers")
         self._begin("certificates", repeated("certificates", parts.certificates.run, self._metrics))
         with uncollected():
+            await parts.grants.claim()  # first of all: from then on no earlier leader can grant
             await parts.load()
             self._begin("desired state", parts.desired.run())
             self._begin("feed", parts.feed.run())
@@ -107,15 +119,15 @@ class Operator:
         self._begin("memberships", parts.memberships.run())
         self._begin("clusters", parts.clusters.run())
         self._begin("grants", parts.guard_grants())
-        await self._run_kopf(parts)
+        await self._run_kopf(parts, leadership)
 
-    async def _run_kopf(self, parts: "Parts") -> None:
+    async def _run_kopf(self, parts: "Parts", leadership: Leadership) -> None:
         if self._kopf is not None:
             await self._kopf
         from bursar_operator import handlers
 
         ready = asyncio.Event()
-        registry = handlers.registry(parts.projects, parts.clusters, self._settings.kubeconfig)
+        registry = handlers.registry(parts.projects, parts.clusters, self._settings.kubeconfig, leadership.check, self._agent)
         kopf_task = self._begin("kopf", handlers.operate(registry, ready))
         await ready.wait()
         self._listen_for_signals()  # Kopf took the signals; it ends with the rest, not before
@@ -138,27 +150,32 @@ class Operator:
                 if stop in done:
                     return
                 if lost in done:
-                    raise TermOver("the Lease was lost; another process may lead now")
+                    raise TermOver(LOST)
                 for task in done:
-                    self._judge_end(task)
+                    self._judge_end(task, leadership)
         finally:
             stop.cancel()
             lost.cancel()
 
-    def _judge_end(self, task: asyncio.Task[Any]) -> None:
+    def _judge_end(self, task: asyncio.Task[Any], leadership: Leadership) -> None:
         name = self._tasks[task]
         error = None if task.cancelled() else task.exception()
-        if stale := _find(error, (StaleEpoch, Fenced)):
+        if leadership.lost.is_set():
+            raise TermOver(LOST) from error
+        if stale := _find(error, (StaleEpoch, Fenced, NotLeading)):
             raise TermOver(str(stale)) from stale
         if error is not None:
             raise error
         raise RuntimeError(f"the part {name} ended by itself")
 
-    async def _end_parts(self) -> None:
+    async def _end(self, leadership: Leadership) -> None:
+        """Let the Lease go before anything else, so that the next one need not wait until the parts have ended."""
         LOG.info("stopping")
+        self._metrics.leader.set(0)
         asyncio.get_running_loop().set_exception_handler(at_the_end)
         for task in self._tasks:
             task.cancel()
+        await leadership.release()
         with suppress(asyncio.CancelledError):
             await asyncio.wait(self._tasks, timeout=STOP_SECONDS)
         for task in self._tasks:
@@ -274,6 +291,14 @@ def at_the_end(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
         LOG.debug("a watch of Kopf was closed in the middle", error=str(context.get("exception")))
         return
     loop.default_exception_handler(context)
+
+
+def said_of_leader(leadership: Leadership) -> str:
+    """Who leads, for people."""
+    if not leadership.holder:
+        return ""
+    here = " (this process)" if leadership.leading else ""
+    return f"{leadership.holder}{here}, term {leadership.term}"
 
 
 async def highest_epoch(kube: Kube, ledger: Ledger) -> int:

@@ -1,4 +1,7 @@
-"""Kopf: runs the process and its finalizers, and says which Project or Cluster changed. The work is done elsewhere."""
+"""Kopf: runs the process and its finalizers, and says which Project or Cluster changed. The work is done elsewhere.
+
+Its own writes (finalizers, progress) pass the same guard as ours: once another process may lead, Kopf writes nothing either.
+"""
 
 import asyncio
 import logging
@@ -6,11 +9,13 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import aiohttp
 import kopf
 import yaml
 
 from bursar_crds.names import FINALIZER, GROUP, VERSION
 from bursar_kube.errors import KubeError
+from bursar_kube.guard import Guard, guarded
 
 STORAGE: Final = "bursar"  # `status.bursar`, which the definitions keep whole
 AGAIN_SECONDS: Final = 2.0
@@ -27,15 +32,18 @@ class Controller(Protocol):
         """Take it apart; what it still waits for, None when it may go."""
 
 
-def registry(projects: Controller, clusters: Controller, kubeconfig: Path | None) -> kopf.OperatorRegistry:
-    """Handlers of Project and Cluster, and the login."""
+def registry(
+    projects: Controller, clusters: Controller, kubeconfig: Path | None, guard: Guard, agent: str
+) -> kopf.OperatorRegistry:
+    """Handlers of Project and Cluster, and the login, as `agent` (the User-Agent) whose writes pass `guard`."""
     made = kopf.OperatorRegistry()
     for plural, controller in (("projects", projects), ("clusters", clusters)):
         _handle(made, plural, controller)
 
     @kopf.on.login(registry=made)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return _connection(kubeconfig) if kubeconfig else kopf.login_with_service_account(**kwargs)
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        found = _connection(kubeconfig) if kubeconfig else kopf.login_with_service_account(**kwargs)
+        return None if found is None else _session(found, guard, agent)
 
     return made
 
@@ -107,6 +115,17 @@ def _connection(kubeconfig: Path) -> kopf.ConnectionInfo:
         private_key_path=user.get("client-key"),
         private_key_data=user.get("client-key-data"),
     )
+
+
+def _session(found: kopf.ConnectionInfo, guard: Guard, agent: str) -> kopf.AiohttpSession:
+    """Kopf closes it."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+        headers={**found.as_http_headers(), "User-Agent": agent},
+        trust_env=found.trust_env,
+        request_class=guarded(guard),
+    )
+    return kopf.AiohttpSession(aiohttp_session=session, server=found.server, default_namespace=found.default_namespace)
 
 
 def _named(document: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:

@@ -1,13 +1,19 @@
 """Health, readiness and metrics over plain HTTP on a loopback (or pod) address."""
 
+from collections.abc import Callable
+
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 
 class Health:
-    """Answers /healthz while the process lives and /readyz once nothing that was announced is missing."""
+    """Answers /healthz while the process lives and /readyz once nothing that was announced is missing.
+
+    Both end with a line that says who leads, once somebody does.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.leader: Callable[[], str] = lambda: ""
         self._registry = registry
         self._missing: dict[str, str] = {}
         self._runner: web.AppRunner | None = None
@@ -38,13 +44,16 @@ class Health:
             await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return self._say(200, "ok")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        if not self._missing:
-            return web.Response(text="ready\n")
-        lines = [f"{part}: {why}" for part, why in sorted(self._missing.items())]
-        return web.Response(status=503, text="\n".join(lines) + "\n")
+        missing = [f"{part}: {why}" for part, why in sorted(self._missing.items())]
+        return self._say(503, *missing) if missing else self._say(200, "ready")
+
+    def _say(self, status: int, *lines: str) -> web.Response:
+        leader = self.leader()
+        said = (*lines, f"leader: {leader}") if leader else lines
+        return web.Response(status=status, text="\n".join(said) + "\n")
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
