@@ -21,6 +21,8 @@ FINALIZER: Final = f"{GROUP}/release"
 
 ACKNOWLEDGED_GENERATION: Final = f"{GROUP}/acknowledged-generation"
 DRAIN_CONFIRMED_BY: Final = f"{GROUP}/drain-confirmed-by"
+CONFIRM_DELETE: Final = f"{GROUP}/confirm-delete"
+RELEASE_STATEMENT: Final = f"{GROUP}/release-statement"
 
 PROJECT_LABEL: Final = f"{GROUP}/project"
 CLUSTER_LABEL: Final = f"{GROUP}/cluster"

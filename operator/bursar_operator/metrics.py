@@ -28,6 +28,12 @@ class Metrics:
         self.enrolments = Counter(
             "bursar_operator_enrolments", "Enrolments that were decided.", ["cluster", "outcome"], registry=self.registry
         )
+        self.overdue = Gauge(
+            "bursar_operator_overdue_deletions", "Objects whose deletion takes too long.", ["kind"], registry=self.registry
+        )
+        self.statements = Counter(
+            "bursar_operator_release_statements", "Release statements that were judged.", ["outcome"], registry=self.registry
+        )
         self.failures = Counter(
             "bursar_operator_failures", "Passes that failed and are repeated.", ["part"], registry=self.registry
         )

@@ -52,6 +52,12 @@ class OperatorSettings(PartSettings):
     usage_stale_seconds: Annotated[
         int, Field(ge=60, le=604_800, description="Age of the usage watermark from which UsageStale holds.")
     ] = 3600
+    release_deadline_seconds: Annotated[
+        int, Field(ge=1, le=2_592_000, description="From when on a deletion that hangs is told of as overdue.")
+    ] = 3600
+    statement_age_seconds: Annotated[
+        int, Field(ge=60, le=604_800, description="How old a release statement of `bursar-agent attest` may be.")
+    ] = 3600
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(description="What is logged.")] = "INFO"
 
     @field_validator("signing_key_file")
