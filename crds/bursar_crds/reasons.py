@@ -21,7 +21,10 @@ class Reason(StrEnum):
     NOT_READY = "NotReady", "Something that this object asks for is not in place yet; the other conditions say what."
     WAITING = "Waiting", "The object is valid and waits for something else, which the message names."
     DELETING = "Deleting", "The object is being deleted and waits for the scheduler to take its limit away."
-    RELEASE_OVERDUE = "ReleaseOverdue", "The deletion takes longer than it should; the message says what it waits for and the way out."
+    RELEASE_OVERDUE = (
+        "ReleaseOverdue",
+        "The deletion takes longer than it should; the message says what it waits for and the way out.",
+    )
     STATEMENT_TAKEN = "StatementTaken", "A release statement was taken as the acknowledgement that the limit is gone."
     STATEMENT_REFUSED = "StatementRefused", "A release statement does not count; the message says why and what to do."
     ERROR = "Error", "An attempt failed and is repeated; the message says at what."

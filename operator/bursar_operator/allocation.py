@@ -19,7 +19,7 @@ from bursar_operator.copies import Copies, Key
 from bursar_operator.departures import Departures
 from bursar_operator.domain import grant, hours, standing
 from bursar_operator.domain.rows import GrantState, Obj, Row
-from bursar_operator.domain.standing import FIGURES_SECONDS, Standing
+from bursar_operator.domain.standing import FIGURES_SECONDS, Standing, Verdict
 from bursar_operator.gather import Gather, Gathered, wanted
 from bursar_operator.informers import Informers
 from bursar_operator.ledgerview import LedgerView
@@ -53,6 +53,7 @@ class Grants:
     ) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.writes = 0
+        self.overdue: Callable[[Obj], Verdict | None] = _in_time
         self._kube = kube
         self._ledger = ledger
         self._informers = informers
@@ -179,7 +180,7 @@ class Grants:
         self._note_wait(obj, gathered, state)
         if state != row.state or not self._silent(gathered):
             before = obj.get("status") or {}
-            after = standing.status(self._standing(gathered, state), before)
+            after = standing.status(self._standing(obj, gathered, state), before)
             if self._worth_writing(gathered, state, before, after):
                 return await self._write_status(obj, after, row)
         self._ask(gathered)
@@ -214,7 +215,7 @@ class Grants:
         known = self._since.get(row.uid)
         return known[1] if known else self._clock()
 
-    def _standing(self, gathered: Gathered, state: GrantState) -> Standing:
+    def _standing(self, obj: Obj, gathered: Gathered, state: GrantState) -> Standing:
         row = gathered.row
         return Standing(
             facts=gathered.facts,
@@ -229,6 +230,7 @@ class Grants:
             figures=self._ledger.figures(row.uid),
             account=gathered.account,
             is_over=gathered.is_over,
+            overdue=self.overdue(obj) if row.deleting else None,
         )
 
     def _worth_writing(self, gathered: Gathered, state: GrantState, before: Obj, after: Obj) -> bool:
@@ -236,7 +238,7 @@ class Grants:
             return True
         late = self._clock() - self._figures_written.get(gathered.row.uid, 0.0) >= FIGURES_SECONDS
         if standing.urgent(before, after):
-            return late or not gathered.row.deleting
+            return late or not gathered.row.deleting or standing.hangs(after)
         return late and standing.moved(before, after)
 
     def _silent(self, gathered: Gathered) -> bool:
@@ -293,6 +295,10 @@ class Grants:
         except NotFound:
             self._copies.forget(key)
             await asyncio.sleep(0.1)  # the informer tells of the deletion
+
+
+def _in_time(_: Obj) -> None:
+    """No deletion hangs."""
 
 
 def _seconds(at: datetime, now: datetime) -> float:

@@ -37,6 +37,7 @@ from bursar_operator.membership import Memberships
 from bursar_operator.metrics import Metrics
 from bursar_operator.pools import Fenced
 from bursar_operator.project import Projects
+from bursar_operator.release import Releases
 from bursar_operator.settings import OperatorSettings
 
 STOP_SECONDS: Final = 0.8
@@ -118,6 +119,7 @@ class Operator:
         self._begin("projects", parts.projects.run())
         self._begin("memberships", parts.memberships.run())
         self._begin("clusters", parts.clusters.run())
+        self._begin("releases", parts.releases.run())
         self._begin("grants", parts.guard_grants())
         await self._run_kopf(parts, leadership)
 
@@ -225,6 +227,19 @@ class Parts:
         self.crossings = Crossings(kube, ledger, metrics, utc_now)
         self.enrolment = EnrolmentDesk(kube, ledger, settings.system_namespace, metrics, utc_now)
         self.feed = Feed(ledger, self.books, self, metrics, time.monotonic)
+        self.releases = Releases(
+            kube,
+            ledger,
+            self.informers,
+            self.books,
+            metrics,
+            patience,
+            deadline_seconds=settings.release_deadline_seconds,
+            statement_seconds=settings.statement_age_seconds,
+            now=utc_now,
+            touch=self.grants.touch,
+        )
+        self.grants.overdue = self.releases.verdict
         self.books.changed = self.grants.touch
         self.books.republish = self.desired.publish_now
         self.books.listener = self.crossings
@@ -237,6 +252,7 @@ class Parts:
         await self.desired.load()
         await self.books.load()
         await self.crossings.load()
+        await self.releases.load()
         self.desired.follow()
 
     async def guard_grants(self) -> None:

@@ -15,7 +15,7 @@ from bursar_ledger.publication import TOMBSTONE
 from bursar_operator.accounts import Accounts
 from bursar_operator.agentmemory import AgentMemory
 from bursar_operator.directory import Directory
-from bursar_operator.domain import balances, clusters, happenings, periods
+from bursar_operator.domain import balances, clusters, happenings, hours, periods
 from bursar_operator.domain.balances import View
 from bursar_operator.domain.batch import Gone
 from bursar_operator.domain.entries import is_granted, is_overgranted
@@ -64,6 +64,8 @@ class Books(AgentMemory):
         self._used_accounts: set[str] = set()
         self._rules: dict[str, tuple[int, frozenset[str]]] = {}
         self._objects: dict[str, Obj] = {}
+        self.stated: dict[str, Mapping[str, int]] = {}
+        """Allocations whose agent stated by hand that nothing of them runs, and the hours used that it had not told before."""
         self.accounts = Accounts(ledger, self._directory, self._entry_of, self._gone, self.cluster_time)
         self.accounts.heard = self._entry
         self.changed: Callable[[str, str], None] = _nobody
@@ -101,7 +103,11 @@ class Books(AgentMemory):
         return None if found is None else (found.revision, found.granted)
 
     def used_hours(self, uid: str) -> Mapping[str, int]:
-        """Whole hours used in all windows, rounded up."""
+        """Whole hours used in all windows, rounded up, with those that were stated by hand."""
+        stated = self.stated.get(uid)
+        return hours.plus(self._booked_hours(uid), stated) if stated else self._booked_hours(uid)
+
+    def _booked_hours(self, uid: str) -> Mapping[str, int]:
         key = self._key(uid)
         if key is None or not self.accounts.has_use(key):
             return {}
@@ -113,7 +119,7 @@ class Books(AgentMemory):
     def committed_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
         committed, allocation = self._committed(uid), self._objects.get(uid)
-        if not committed or allocation is None:
+        if not committed or allocation is None or uid in self.stated:
             return {}
         scales = self._directory.scales(allocation["spec"]["clusterRef"]["name"])
         return balances.committed_hours(committed, balances.held(allocation).keys(), scales)

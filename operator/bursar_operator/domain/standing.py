@@ -38,6 +38,8 @@ class Standing:
     figures: Figures | None = None
     account: str | None = None
     is_over: bool = False
+    overdue: Verdict | None = None
+    """What Ready says of a deletion that hangs."""
 
     @property
     def granted_in_full(self) -> bool:
@@ -130,7 +132,7 @@ def usage_stale(figures: Figures) -> Verdict:
 def ready(standing: Standing, is_granted: Verdict, is_enforced: Verdict, is_expired: Verdict) -> Verdict:
     """Condition Ready: the first thing that stands in the way, or that all is in place."""
     if standing.facts.row.deleting:
-        return False, Reason.DELETING, is_granted[2]
+        return standing.overdue or (False, Reason.DELETING, is_granted[2])
     for holds, reason, message in (is_granted, (not is_expired[0], is_expired[1], is_expired[2])):
         if not holds:
             return False, reason, message
@@ -213,6 +215,12 @@ def waits_since(obj: Obj, now: float) -> float:
 def urgent(before: Obj, after: Obj) -> bool:
     """Whether the change has to be written now: the protocol moved, a condition flipped or another action is in force."""
     return _essence(before) != _essence(after)
+
+
+def hangs(status_: Obj) -> bool:
+    """Whether it says that the deletion hangs, which is worth a write of its own."""
+    found = find_condition(status_.get("conditions"), "Ready")
+    return found is not None and found["reason"] in (Reason.RELEASE_OVERDUE, Reason.STATEMENT_REFUSED)
 
 
 def _essence(status_: Obj) -> object:
