@@ -220,9 +220,10 @@ class Parts:
             joined=self._joined,
         )
         self.grants = Grants(kube, self.books, self.informers, epoch=epoch, published=self.desired.touch, clock=time.time)
-        self.projects = Projects(kube, self.informers, self.books, self.desired, settings.system_namespace, utc_now)
+        deadline = settings.release_deadline_seconds
+        self.projects = Projects(kube, self.informers, self.books, self.desired, settings.system_namespace, utc_now, deadline)
         self.memberships = Memberships(kube, self.informers, self.books, self.desired, settings.user_prefix, utc_now)
-        self.clusters = Clusters(kube, self.informers, self.books, self.desired, patience, utc_now)
+        self.clusters = Clusters(kube, self.informers, self.books, self.desired, patience, utc_now, deadline)
         self.certificates = Certificates(kube, settings.system_namespace, settings.webhook_configuration, utc_now)
         self.crossings = Crossings(kube, ledger, metrics, utc_now)
         self.enrolment = EnrolmentDesk(kube, ledger, settings.system_namespace, metrics, utc_now)
@@ -234,7 +235,7 @@ class Parts:
             self.books,
             metrics,
             patience,
-            deadline_seconds=settings.release_deadline_seconds,
+            deadline_seconds=deadline,
             statement_seconds=settings.statement_age_seconds,
             now=utc_now,
             touch=self.grants.touch,

@@ -5,14 +5,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from bursar_crds.conditions import READY, set_condition
-from bursar_crds.reasons import Reason
 from bursar_kube.client import Kube
 from bursar_kube.errors import Conflict, NotFound
 from bursar_kube.queue import WorkQueue
 from bursar_kube.resources import CLUSTERS
 from bursar_operator.books import Books
 from bursar_operator.desired import DesiredState
-from bursar_operator.domain import clusters
+from bursar_operator.domain import clusters, overdue
 from bursar_operator.domain.clusters import AccountsView, AgentView, Patience
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.statuses import write_status
@@ -35,6 +34,7 @@ class Clusters:
         desired: DesiredState,
         patience: Patience,
         now: Callable[[], datetime],
+        deadline_seconds: int,
     ) -> None:
         self._kube = kube
         self._informers = informers
@@ -42,6 +42,7 @@ class Clusters:
         self._desired = desired
         self._patience = patience
         self._now = now
+        self._deadline_seconds = deadline_seconds
         self.queue: WorkQueue[str] = WorkQueue("clusters")
 
     def touch(self, name: str) -> None:
@@ -107,6 +108,7 @@ class Clusters:
         message = f"{left} refer to this cluster; delete them first"
         stored = await self._kube.get(CLUSTERS, name)
         before, generation = stored.get("status") or {}, stored["metadata"].get("generation")
-        conditions = set_condition(before.get("conditions"), READY, False, Reason.DELETING, message, self._now(), generation)
+        said = overdue.plain(stored, message, self._now(), self._deadline_seconds)
+        conditions = set_condition(before.get("conditions"), READY, False, *said, self._now(), generation)
         await write_status(self._kube, CLUSTERS, stored, before | {"conditions": conditions})
         return message

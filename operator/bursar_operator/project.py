@@ -14,14 +14,13 @@ from bursar_crds.names import (
     RESERVED_NAMESPACE_PREFIX,
     RESERVED_NAMESPACES,
 )
-from bursar_crds.reasons import Reason
 from bursar_kube.client import Kube
 from bursar_kube.errors import AlreadyExists, Conflict, NotFound
 from bursar_kube.queue import WorkQueue
 from bursar_kube.resources import ALLOCATIONS, MEMBERSHIPS, NAMESPACES, PROJECTS, ROLEBINDINGS
 from bursar_operator.books import Books
 from bursar_operator.desired import DesiredState
-from bursar_operator.domain import projects
+from bursar_operator.domain import overdue, projects
 from bursar_operator.domain.memberships import OWNERS
 from bursar_operator.domain.projects import Claim, Verdict
 from bursar_operator.informers import BY_ACCOUNT, BY_NAMESPACE, Informers
@@ -56,6 +55,7 @@ class Projects:
         desired: DesiredState,
         system_namespace: str,
         now: Callable[[], datetime],
+        deadline_seconds: int,
     ) -> None:
         self._kube = kube
         self._informers = informers
@@ -63,6 +63,7 @@ class Projects:
         self._desired = desired
         self._reserved = (*RESERVED_NAMESPACES, system_namespace)
         self._now = now
+        self._deadline_seconds = deadline_seconds
         self.queue: WorkQueue[str] = WorkQueue("projects")
         informers.memberships.subscribe(self._membership)
         informers.projects.subscribe(self._other)
@@ -211,10 +212,9 @@ class Projects:
 
     async def _say(self, name: str, message: str) -> None:
         project = await self._kube.get(PROJECTS, name)
-        before = project.get("status") or {}
-        conditions = set_condition(
-            before.get("conditions"), READY, False, Reason.DELETING, message, self._now(), project["metadata"].get("generation")
-        )
+        before, generation = project.get("status") or {}, project["metadata"].get("generation")
+        said = overdue.plain(project, message, self._now(), self._deadline_seconds)
+        conditions = set_condition(before.get("conditions"), READY, False, *said, self._now(), generation)
         await write_status(self._kube, PROJECTS, project, before | {"conditions": conditions})
 
     def _membership(self, _: str, old: Obj | None, new: Obj | None) -> None:
