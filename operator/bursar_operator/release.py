@@ -158,6 +158,7 @@ class Releases:
         is_silent = seen is not None and (self._now() - seen).total_seconds() > self._patience.agent_seconds
         return Hanging(
             obj=obj,
+            project=self._project(obj),
             account=self._account(obj),
             revision=revision,
             acknowledged=self._books.acknowledged_as_not_enforced(cluster) or self._books.ack(uid) == revision,
@@ -167,6 +168,10 @@ class Releases:
             agent_never=agent is None,
             braked=agent is not None and agent.brake is not None,
         )
+
+    def _project(self, obj: Obj) -> str:
+        owner = self._directory.of_namespace(obj["metadata"]["namespace"])
+        return owner.project if owner else "PROJECT"
 
     def _account(self, obj: Obj) -> str:
         owner = self._directory.of_namespace(obj["metadata"]["namespace"])

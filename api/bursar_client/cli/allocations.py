@@ -1,9 +1,10 @@
-"""`bursar allocations open-gate`."""
+"""`bursar allocations`: open-gate, release."""
 
 from typing import Annotated, Any
 
 import typer
 
+from bursar_client.cli import release
 from bursar_client.cli.common import DEFAULT_USER, DirectoryOption, Output, OutputOption, UserOption, call, show
 from bursar_client.sdk import BursarClient
 
@@ -41,4 +42,5 @@ def register(app: typer.Typer) -> None:
         found = call(directory, user, work)
         show([found], COLUMNS, output, whole=found)
 
+    release.register(group)
     app.add_typer(group, name="allocations")

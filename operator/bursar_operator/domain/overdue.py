@@ -25,6 +25,7 @@ class Hanging:
     """
 
     obj: Obj
+    project: str
     account: str
     revision: int
     acknowledged: bool
@@ -64,12 +65,12 @@ def plain(obj: Obj, waiting: str, now: datetime, deadline_seconds: int) -> tuple
 def of_allocation(hanging: Hanging) -> Verdict:
     """Condition Ready of an overdue allocation: since when, what it waits for, whose agent is silent, the way out."""
     cluster = hanging.obj["spec"]["clusterRef"]["name"]
-    metadata = hanging.obj["metadata"]
+    name = hanging.obj["metadata"]["name"]
     words = [f"{_since(hanging.obj)}: {_waits_for(hanging)}.", _agent(hanging, cluster)]
     if not hanging.acknowledged or hanging.committed:
         words.append(
             f"If the agent can't be mended, stop it, run `{hanging.command}` on the scheduler's host, and take what it prints "
-            f"to `bursar allocations release {metadata['namespace']} {metadata['name']} --statement FILE`; see {PAGE}."
+            f"to `bursar allocations release {hanging.project} {name} --statement FILE`; see {PAGE}."
         )
     return False, Reason.RELEASE_OVERDUE, " ".join(words)
 
