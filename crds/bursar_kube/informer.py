@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, aclosing, contextmanager, suppress
+from sys import intern
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
 
@@ -17,8 +18,9 @@ import structlog
 
 from bursar_kube.client import SILENCE_SECONDS, WATCH_SECONDS, Events, Kube, Obj
 from bursar_kube.errors import Gone, Invalid, KubeError
+from bursar_kube.packed import Packing
 from bursar_kube.resources import ResourceType
-from bursar_kube.store import Held, Index, Key, Store
+from bursar_kube.store import Index, Key, Store
 
 T = TypeVar("T")
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -34,7 +36,8 @@ _LOG = structlog.get_logger("bursar.informer")
 class Informer(Generic[T]):
     """Holds every object of `rt`, each as a dict without managedFields or as what `transform` makes of it.
 
-    `indices` maps names to functions that give the keys of an object, for `by_index`.
+    `indices` maps names to functions that give the keys of an object, for `by_index`. `packed` is for kinds of which there are
+    many: the objects are held as compressed JSON, and each look gives a fresh dict (some microseconds, a tenth of the memory).
     """
 
     @overload
@@ -45,6 +48,7 @@ class Informer(Generic[T]):
         namespace: str | None = None,
         *,
         transform: None = None,
+        packed: bool = False,
         indices: Mapping[str, Index[Obj]] | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
@@ -74,6 +78,7 @@ class Informer(Generic[T]):
         namespace: str | None = None,
         *,
         transform: Callable[[Obj], Any] | None = None,
+        packed: bool = False,
         indices: Mapping[str, Index[Any]] | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
@@ -84,7 +89,9 @@ class Informer(Generic[T]):
         self._kube = kube
         self._namespace = namespace
         self._transform: Callable[[Obj], Any] = transform or _as_it_is
-        self._store: Store[T] = Store(indices or {})
+        self._indices = indices or {}
+        self._packing = Packing() if packed else None
+        self._store = self._empty()
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._watch_seconds = watch_seconds
         self._silence_seconds = silence_seconds
@@ -141,8 +148,7 @@ class Informer(Generic[T]):
 
     def version(self, namespace: str | None, name: str) -> str | None:
         """The resource version that the copy has of an object, to compare with one's own writes for equality."""
-        held = self._store.get((namespace or "", name))
-        return None if held is None else held.version
+        return self._store.version((namespace or "", name))
 
     def items(self) -> list[T]:
         """Every object."""
@@ -150,7 +156,19 @@ class Informer(Generic[T]):
 
     def by_index(self, index: str, key: Hashable) -> list[T]:
         """The objects under `key` of an index."""
+        return list(self._store.by_index(index, key))
+
+    def each(self) -> Iterator[T]:
+        """Every object, one after the other; those that go meanwhile are left out."""
+        return iter(self._store)
+
+    def each_by_index(self, index: str, key: Hashable) -> Iterator[T]:
+        """As `by_index`, one after the other: of many packed objects only one is there at a time."""
         return self._store.by_index(index, key)
+
+    def keys_by_index(self, index: str, key: Hashable) -> list[Key]:
+        """Namespace and name of what `by_index` would give, without a look at it."""
+        return self._store.keys_by_index(index, key)
 
     def __len__(self) -> int:
         return len(self._store)
@@ -195,9 +213,9 @@ class Informer(Generic[T]):
         if self._version is None and not self._streams_lists:
             await self._list()
         with ExitStack() as loading:
-            fresh: dict[Key, Held[T]] | None = None
+            fresh: Store[T] | None = None
             if self._version is None:
-                fresh = {}
+                fresh = self._empty()
                 loading.enter_context(_collector_paused())
             async with aclosing(self._watch()) as stream:
                 async for batch in stream:
@@ -218,13 +236,13 @@ class Informer(Generic[T]):
             **self._selectors,
         )
 
-    def _load(self, fresh: dict[Key, Held[T]], batch: Events) -> Events | None:
+    def _load(self, fresh: Store[T], batch: Events) -> Events | None:
         """Collect a first copy; what came after its end, or None while there is more to come."""
         for position, (kind, obj) in enumerate(batch):
             if kind == "DELETED":
-                fresh.pop(_key(obj), None)
+                fresh.remove(_key(obj))
             elif kind != "BOOKMARK":
-                fresh[_key(obj)] = self._held(obj)
+                fresh.put(_key(obj), *self._held(obj))
             elif INITIAL_EVENTS_END in obj["metadata"].get("annotations", {}):
                 self._replace(fresh, obj["metadata"]["resourceVersion"])
                 return batch[position + 1 :]
@@ -233,19 +251,29 @@ class Informer(Generic[T]):
     async def _list(self) -> None:
         with _collector_paused():
             items, version = await self._kube.list_versioned(self.rt, self._namespace, **self._selectors)
-            self._replace({_key(obj): self._held(obj) for obj in items}, version)
+            fresh = self._empty()
+            for obj in items:
+                fresh.put(_key(obj), *self._held(obj))
+            self._replace(fresh, version)
 
-    def _held(self, obj: Obj) -> Held[T]:
+    def _empty(self) -> Store[T]:
+        return Store(self._indices, self._packing)
+
+    def _held(self, obj: Obj) -> tuple[str, T]:
+        """Version and what is held."""
         metadata = obj["metadata"]
         metadata.pop("managedFields", None)
-        return Held(metadata["resourceVersion"], self._transform(obj))
+        return metadata["resourceVersion"], self._transform(obj)
 
-    def _replace(self, fresh: Mapping[Key, Held[T]], version: str) -> None:
+    def _replace(self, fresh: Store[T], version: str) -> None:
         """Take a full copy for the present one and tell subscribers the difference."""
-        for key in self._store.keys() - fresh.keys():
-            self._remove(key, None)
-        for key, held in fresh.items():
-            self._put(key, held)
+        before, self._store = self._store, fresh
+        for key in before.keys() - fresh.keys():
+            self._tell("DELETED", _item(before, key), None)
+        for key in list(fresh.keys()) if self._callbacks else ():
+            known = before.version(key)
+            if known != fresh.version(key):
+                self._tell("ADDED" if known is None else "MODIFIED", _item(before, key), _item(fresh, key))
         self._heard = time.monotonic()
         self._version = version
         self._synced.set()
@@ -253,23 +281,22 @@ class Informer(Generic[T]):
     def _apply(self, batch: Events) -> None:
         for kind, obj in batch:
             if kind == "DELETED":
-                self._remove(_key(obj), self._held(obj))
+                self._remove(_key(obj), self._held(obj)[1])
             elif kind != "BOOKMARK":
-                self._put(_key(obj), self._held(obj))
+                self._put(_key(obj), *self._held(obj))
             self._version = obj["metadata"]["resourceVersion"]
 
-    def _put(self, key: Key, held: Held[T]) -> None:
+    def _put(self, key: Key, version: str, item: T) -> None:
         before = self._store.get(key)
-        if before is not None and before.version == held.version:
+        if before is not None and before.version == version:
             return
-        self._store.put(key, held)
-        self._tell("ADDED" if before is None else "MODIFIED", None if before is None else before.item, held.item)
+        self._store.put(key, version, item)
+        self._tell("ADDED" if before is None else "MODIFIED", None if before is None else before.item, item)
 
-    def _remove(self, key: Key, last: Held[T] | None) -> None:
-        before = self._store.get(key)
-        if before is not None:
+    def _remove(self, key: Key, last: T) -> None:
+        if self._store.version(key) is not None:
             self._store.remove(key)
-            self._tell("DELETED", last.item if last is not None else before.item, None)
+            self._tell("DELETED", last, None)
 
     def _tell(self, kind: EventType, old: T | None, new: T | None) -> None:
         for callback in self._callbacks:
@@ -284,7 +311,12 @@ class Informer(Generic[T]):
 
 def _key(obj: Obj) -> Key:
     metadata = obj["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
+    return intern(metadata.get("namespace", "")), metadata["name"]
+
+
+def _item(store: Store[T], key: Key) -> T | None:
+    held = store.get(key)
+    return None if held is None else held.item
 
 
 def _as_it_is(obj: Obj) -> Obj:
