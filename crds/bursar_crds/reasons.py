@@ -50,8 +50,14 @@ class Reason(StrEnum):
         "QuotaExceeded",
         "A pool has fewer hours left than this asks for; ask for less, wait, or ask for a larger pool.",
     )
+    PROJECT_SHARE_EXCEEDED = (
+        "ProjectShareExceeded",
+        "A pool says how much one project may hold of it, and this asks for more; ask for less, or have perProject raised.",
+    )
     OVERCOMMITTED = "Overcommitted", "More hours are granted from the pool than it has; nothing is raised until that is over."
     WITHIN_LIMIT = "WithinLimit", "No more hours are granted than the pool has."
+    POOL_EDITED = "PoolEdited", "The status of a pool was edited by hand; the operator has put it back."
+    POOL_RECOUNTED = "PoolRecounted", "A recount of the allocations found another total than the pool had, and put it right."
     NO_POOL = "NoPool", "No leaf pool of the cluster covers the period and admits the project."
     AMBIGUOUS_POOL = "AmbiguousPool", "Several pools would fit; name one in spec.poolRef."
     POOL_NOT_FOUND = "PoolNotFound", "The pool is not there."
@@ -61,7 +67,8 @@ class Reason(StrEnum):
     RESOURCE_NOT_OFFERED = "ResourceNotOffered", "The cluster does not have the resource."
     PARENT_NOT_FOUND = "ParentNotFound", "The parent pool is not there."
     PARENT_MISMATCH = "ParentMismatch", "The parent pool is of another cluster or its period does not cover this pool's."
-    POOL_TOO_DEEP = "PoolTooDeep", "A pool may hang below a root pool only."
+    POOL_TOO_DEEP = "PoolTooDeep", "A tree of pools has at most eight levels."
+    PARENT_DRAWN_ON = "ParentDrawnOn", "Allocations draw on the parent pool itself, so no pool may hang below it."
     POOL_NOT_A_LEAF = "PoolNotALeaf", "Pools hang below this one, so allocations draw on those."
     EPOCH_PENDING = "EpochPending", "The pool was not claimed by the present leader yet; grants wait for it."
     WITHDRAWN = "Withdrawn", "The hours were taken back; nothing is granted."

@@ -9,7 +9,6 @@ from bursar_crds.instants import format_instant
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
 from bursar_domain.billing import scales_of
-from bursar_domain.unsupported import DEEP_POOL
 from bursar_domain.violations import Violation
 
 
@@ -72,14 +71,14 @@ def check_pool(allocation: Allocation, project: str | None, pool: QuotaPool | No
 
 
 def check_parent(pool: QuotaPool, parent: QuotaPool | None) -> list[Violation]:
-    """The parent that the pool names is a root pool of the same cluster and holds what the pool holds."""
+    """The parent that the pool names is of the same cluster, covers its period and holds what the pool holds."""
     reference = pool.spec.parent_ref
     if reference is None:
         return []
     if parent is None:
         message = f"there is no QuotaPool {reference.name}; make it first or check the name"
         return [Violation("spec.parentRef.name", Reason.PARENT_NOT_FOUND, message)]
-    found = [DEEP_POOL] if parent.spec.parent_ref is not None else []
+    found: list[Violation] = []
     if parent.spec.cluster_ref != pool.spec.cluster_ref:
         message = f"pool {parent.name} is not of cluster {pool.spec.cluster_ref.name}; name a pool of the same cluster"
         found.append(Violation("spec.parentRef.name", Reason.PARENT_MISMATCH, message))

@@ -4,7 +4,7 @@ Webhook and operator call the same functions, so a dry run, an admission and a w
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +15,16 @@ from bursar_crds.reasons import Reason
 from bursar_domain.units import with_percent
 
 Hours = Mapping[str, int]
+MAX_DEPTH = 8
+"""Pools from root to leaf; each is one write of a grant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool as the arithmetic needs it: hours per resource that it may grant (``limit``) and has granted."""
+    """A pool as the arithmetic needs it: hours per resource that it may grant (``limit``) and has granted.
+
+    ``caps``: most that one project may hold of it, counted over the pools below it too.
+    """
 
     name: str
     cluster: str
@@ -29,6 +34,7 @@ class Pool:
     limit: Hours
     granted: Hours
     projects: frozenset[str] | None = None
+    caps: Hours = field(default_factory=dict)
 
     @classmethod
     def of(cls, pool: QuotaPool) -> "Pool":
@@ -43,6 +49,7 @@ class Pool:
             limit={item.name: with_percent(item.hours, spec.overcommit_percent) for item in spec.resources},
             granted={item.name: item.hours for item in pool.status.granted},
             projects=None if spec.projects is None else frozenset(spec.projects),
+            caps={item.name: item.hours for item in spec.per_project},
         )
 
     @classmethod
@@ -60,6 +67,7 @@ class Pool:
             limit={item["name"]: with_percent(item["hours"], percent) for item in spec["resources"]},
             granted={item["name"]: item["hours"] for item in status.get("granted") or ()},
             projects=None if projects is None else frozenset(projects),
+            caps={item["name"]: item["hours"] for item in spec.get("perProject") or ()},
         )
 
     def covers(self, period: Period) -> bool:
@@ -127,49 +135,88 @@ def _cause(pool: Pool, resource: str, more: int, held: int) -> Cause:
     return Cause(pool.name, resource, limit, granted, left, more, message)
 
 
-def candidate_pools(pools: Iterable[Pool], cluster: str, project: str, period: Period) -> list[Pool]:
-    """Leaf pools of the cluster that cover the period and admit the project, by name."""
-    known = list(pools)
-    parents = {pool.parent for pool in known if pool.parent}
+def candidate_pools(pools: Mapping[str, Pool], cluster: str, project: str, period: Period) -> list[Pool]:
+    """Leaf pools of the cluster that cover the period, and with every pool above them admit the project; by name."""
+    parents = {pool.parent for pool in pools.values() if pool.parent}
     fitting = (
         pool
-        for pool in known
-        if pool.cluster == cluster and pool.name not in parents and pool.covers(period) and pool.admits(project)
+        for pool in pools.values()
+        if pool.cluster == cluster and pool.name not in parents and pool.covers(period) and _admitted(pools, pool, project)
     )
     return sorted(fitting, key=lambda pool: pool.name)
 
 
+def _admitted(pools: Mapping[str, Pool], leaf: Pool, project: str) -> bool:
+    """A pool whose path is broken counts: what is wrong with it is said when it is chosen."""
+    path = path_of(pools, leaf)
+    return leaf.admits(project) and (isinstance(path, Problem) or all(pool.admits(project) for pool in path))
+
+
 def path_of(pools: Mapping[str, Pool], leaf: Pool) -> list[Pool] | Problem:
-    """The pools from root to leaf; a problem where the parent is missing, does not fit or has a parent itself."""
-    if leaf.parent is None:
-        return [leaf]
-    root = pools.get(leaf.parent)
-    if root is None:
-        return Problem(
-            Reason.PARENT_NOT_FOUND, f"pool {leaf.name} hangs below pool {leaf.parent}, which is not there; create it."
-        )
-    if root.parent is not None:
-        return Problem(
-            Reason.POOL_TOO_DEEP, f"pool {root.name} hangs below a pool itself, so no pool may hang below it; use a root pool."
-        )
-    if root.cluster != leaf.cluster or root.start > leaf.start or leaf.end > root.end:
-        return Problem(
-            Reason.PARENT_MISMATCH,
-            f"pool {root.name} is of another cluster, or its period does not cover pool {leaf.name}; change one of them.",
-        )
-    return [root, leaf]
+    """The pools from root to leaf; a problem where one of them is missing, does not fit the next or hangs below itself."""
+    path = [leaf]
+    while (name := path[0].parent) is not None:
+        below, above = path[0], pools.get(name)
+        if above is None:
+            return Problem(
+                Reason.PARENT_NOT_FOUND, f"pool {below.name} hangs below pool {name}, which is not there; create it."
+            )
+        if any(pool.name == name for pool in path):
+            return Problem(Reason.PARENT_MISMATCH, f"pool {name} hangs below itself; make pools anew without the circle.")
+        if above.cluster != below.cluster or above.start > below.start or below.end > above.end:
+            return Problem(
+                Reason.PARENT_MISMATCH,
+                f"pool {name} is of another cluster, or its period does not cover pool {below.name}; change one of them.",
+            )
+        if len(path) == MAX_DEPTH:
+            return Problem(
+                Reason.POOL_TOO_DEEP, f"pool {leaf.name} hangs below {MAX_DEPTH} or more pools; hang it below a higher one."
+            )
+        path.insert(0, above)
+    return path
+
+
+def capped(pool: Pool, asked: Hours, holding: Hours, held: Hours) -> list[Cause]:
+    """Every dimension in which raising ``holding`` to ``asked`` takes a project over what one may hold of the pool.
+
+    ``held``: what the project holds of the pool in all, ``holding`` included.
+    """
+    return [
+        _cap_cause(pool, resource, more, holding.get(resource, 0), pool.caps[resource] - held.get(resource, 0))
+        for resource, hours in sorted(asked.items())
+        if resource in pool.caps
+        and (more := hours - holding.get(resource, 0)) > 0
+        and held.get(resource, 0) + more > pool.caps[resource]
+    ]
+
+
+def _cap_cause(pool: Pool, resource: str, more: int, own: int, left: int) -> Cause:
+    cap, left = pool.caps[resource], max(0, left)
+    asks = f"{more:,} more" if own else f"{more:,}"
+    remedy = (
+        f"Ask for {own + left:,}{' in all' if own else ''}, or have" if left else "Delete or lower another allocation, or have"
+    )
+    message = (
+        f"one project may hold {cap:,} {resource} hours of pool {pool.name}; this one has {left:,} of them left and asks for "
+        f"{asks}. {remedy} perProject of the pool raised."
+    )
+    return Cause(pool.name, resource, cap, cap - left, left, more, message, Reason.PROJECT_SHARE_EXCEEDED)
 
 
 def choose_path(
     pools: Mapping[str, Pool], pool_ref: str | None, cluster: str, project: str, period: Period
 ) -> list[Pool] | Problem:
-    """The pools that an allocation draws on, root first: the named one, or the only one that fits."""
+    """The pools that an allocation draws on, root first: the named one, or the only one that fits, and those above it."""
     leaf = _only(pools, cluster, project, period) if pool_ref is None else _named(pools, pool_ref, cluster, project, period)
-    return leaf if isinstance(leaf, Problem) else path_of(pools, leaf)
+    path = leaf if isinstance(leaf, Problem) else path_of(pools, leaf)
+    if isinstance(path, Problem):
+        return path
+    closed = next((pool.name for pool in path if not pool.admits(project)), None)
+    return path if closed is None else _not_admitted(closed, project)
 
 
 def _only(pools: Mapping[str, Pool], cluster: str, project: str, period: Period) -> Pool | Problem:
-    fitting = candidate_pools(pools.values(), cluster, project, period)
+    fitting = candidate_pools(pools, cluster, project, period)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -187,7 +234,7 @@ def _named(pools: Mapping[str, Pool], name: str, cluster: str, project: str, per
     if pool is None or pool.cluster != cluster:
         return Problem(Reason.POOL_NOT_FOUND, f"cluster {cluster} has no pool {name}; check the name or create the pool.")
     if not pool.admits(project):
-        return Problem(Reason.POOL_NOT_ADMITTED, f"pool {name} does not admit project {project}; name another pool.")
+        return _not_admitted(name, project)
     if not pool.covers(period):
         return Problem(
             Reason.PERIOD_OUTSIDE_POOL,
@@ -196,6 +243,10 @@ def _named(pools: Mapping[str, Pool], name: str, cluster: str, project: str, per
     if any(other.parent == name for other in pools.values()):
         return Problem(Reason.POOL_NOT_A_LEAF, f"pools hang below pool {name}, so allocations draw on those; name one of them.")
     return pool
+
+
+def _not_admitted(pool: str, project: str) -> Problem:
+    return Problem(Reason.POOL_NOT_ADMITTED, f"pool {pool} does not admit project {project}; name another pool.")
 
 
 def _span(start: datetime, end: datetime) -> str:

@@ -8,7 +8,6 @@ from bursar_crds.allocation import AllocationSpec
 from bursar_crds.cluster import ClusterSpec, DriftAction
 from bursar_crds.common import Model, Resource, StopPolicy
 from bursar_crds.project import ProjectSpec
-from bursar_crds.quotapool import QuotaPoolSpec
 from bursar_crds.reasons import Reason
 from bursar_domain.violations import Violation
 
@@ -36,10 +35,6 @@ def _allocation(what: str, remedy: str, asked: Callable[[AllocationSpec], Iterab
     return Unbuilt(AllocationSpec, what, remedy, asked)
 
 
-def _pool(what: str, remedy: str, asked: Callable[[QuotaPoolSpec], Iterable[str]]) -> Unbuilt:
-    return Unbuilt(QuotaPoolSpec, what, remedy, asked)
-
-
 def _cluster(what: str, remedy: str, asked: Callable[[ClusterSpec], Iterable[str]]) -> Unbuilt:
     return Unbuilt(ClusterSpec, what, remedy, asked)
 
@@ -55,10 +50,6 @@ UNBUILT: Final[tuple[Unbuilt, ...]] = (
     _allocation("a limit on units in use at one time", _OUT, lambda spec: _when("concurrency", bool(spec.concurrency))),
     _allocation("a share per member", _OUT, lambda spec: _when("perMember", bool(spec.per_member))),
     _allocation(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
-    _pool(
-        "overcommitment", "set it to 0 or leave it out", lambda spec: _when("overcommitPercent", spec.overcommit_percent > 0)
-    ),
-    _pool("a share per project", _OUT, lambda spec: _when("perProject", bool(spec.per_project))),
     _cluster(
         "adopting foreign changes",
         "use Enforce or Report",
@@ -77,13 +68,6 @@ UNBUILT: Final[tuple[Unbuilt, ...]] = (
     _cluster(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
     _project(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
 )
-
-DEEP_POOL: Final = Violation(
-    "spec.parentRef",
-    Reason.NOT_YET_SUPPORTED,
-    "a pool below a pool that has a parent itself is not supported yet; name a root pool or leave the field out",
-)
-
 
 def unsupported(resource: Resource[Any, Any]) -> list[Violation]:
     """What the object asks for that is not built."""

@@ -191,7 +191,7 @@ class Grants:
         row = gathered.row
         operations = wanted(gathered)
         if operations:
-            self._pools.request(row, operations, self._waits_since(row))
+            self._pools.request(row, gathered.facts.path[-1], operations, self._waits_since(row))
         elif not gathered.facts.intents:
             self._pools.withdraw(row.uid)
         if grant.unpublished(gathered.facts, row.state) and gathered.account is not None:

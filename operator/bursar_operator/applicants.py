@@ -1,10 +1,8 @@
-"""What the pool writer asks about allocations, and what it keeps of one that waits."""
+"""What the pool writer asks about allocations."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from bursar_domain.room import Cause
 from bursar_operator.domain.grant import Operation
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Row
@@ -28,6 +26,9 @@ class Allocations(Protocol):
     def used(self, uid: str) -> Hours:
         """Hours used by a gone allocation."""
 
+    def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Hours:
+        """What the project of a namespace holds of these leaf pools: charges, and what those that are gone have used."""
+
     def settled(self, cluster: str) -> bool:
         """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""
 
@@ -39,15 +40,3 @@ class Allocations(Protocol):
 
     async def quorum(self) -> Sequence[Row]:
         """Every allocation, read from the API server after this call began."""
-
-
-@dataclass(slots=True)
-class Waiting:
-    """An allocation that waits for its operation to be opened."""
-
-    key: Key
-    since: float
-    operations: tuple[Operation, ...]
-    seen: object = None
-    """State of the path at which it was refused; it is not tried again before that changes."""
-    causes: tuple[Cause, ...] = ()

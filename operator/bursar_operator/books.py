@@ -181,6 +181,10 @@ class Books(AgentMemory):
         """Every allocation that anything was ever published of."""
         return tuple(self._of_cluster.get(cluster, ()))
 
+    def uses(self, cluster: str, account: str) -> Iterable[tuple[str, str, Mapping[str, int]]]:
+        """Of every allocation that an account ever had on a cluster: uid, leaf pool, whole hours used."""
+        return [(uid, self.accounts.pool(uid), self.used_hours(uid)) for uid in self._of_account.get((cluster, account), ())]
+
     def gone(self, uid: str) -> Gone | None:
         """What was published of it last, and the pool that its last posting names."""
         found = self._published.get(uid)

@@ -30,6 +30,8 @@ class Copies:
         self._rows: dict[str, Row] = {}
         self._gone: dict[str, None] = {}  # the latest: an answer that comes late must not bring them back
         self._loading = True
+        self.touched: Callable[[str, str], None] = lambda namespace, uid: None
+        """Told of the namespace and uid of every copy that changes or goes."""
 
     async def start(self) -> None:
         """Read every allocation now, after the pools are claimed, and follow them from there."""
@@ -81,6 +83,11 @@ class Copies:
             row = self._rows[uid] = row_of(obj)
         return row
 
+    def rows_in(self, namespace: str) -> list[Row]:
+        """The newest copies of a namespace."""
+        uids = [uid for uid, key in self._keys.items() if key[0] == namespace]
+        return [row for uid in uids if (row := self.row(uid)) is not None]
+
     def saw(self, obj: Obj) -> None:
         """Take in what a read gave. It has to be looked at: the informer's event of the same version tells nothing new."""
         if self.adopt(obj):
@@ -95,6 +102,7 @@ class Copies:
             return False
         self._own[key] = obj
         self._keys[obj["metadata"]["uid"]] = key
+        self.touched(key[0], obj["metadata"]["uid"])
         return True
 
     def forget(self, key: Key) -> None:
@@ -111,6 +119,7 @@ class Copies:
         key = _key(new)
         own = self._own.get(key)
         self._keys[new["metadata"]["uid"]] = key
+        self.touched(key[0], new["metadata"]["uid"])
         if old is not None and old["metadata"]["uid"] != new["metadata"]["uid"]:
             self._on_gone(old)
             self._keys[new["metadata"]["uid"]] = key
@@ -130,6 +139,7 @@ class Copies:
         self._gone[uid] = None
         if len(self._gone) > GONE_MAXIMUM:
             del self._gone[next(iter(self._gone))]
+        self.touched(obj["metadata"]["namespace"], uid)
         self._departed(obj)
 
 

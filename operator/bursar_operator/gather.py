@@ -1,7 +1,7 @@
 """Gather: everything that the decision about one allocation looks at, from memory."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,6 +15,7 @@ from bursar_operator.domain import grant, hours
 from bursar_operator.domain.grant import Facts, Kind, Operation
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Obj, Row
+from bursar_operator.holdings import Holdings
 from bursar_operator.informers import Informers
 from bursar_operator.ledgerview import LedgerView
 from bursar_operator.poolcopies import View
@@ -54,6 +55,8 @@ class Gather:
         self._clock = clock
         self._look = look
         self._listing: asyncio.Task[list[Row]] | None = None
+        self._holdings = Holdings(copies.rows_in, copies.row, ledger, self._directory)
+        copies.touched = self._holdings.touched
 
     def of(self, row: Row) -> Gathered:
         """Everything about one allocation."""
@@ -137,6 +140,10 @@ class Gather:
     def used(self, uid: str) -> Hours:
         """Hours used by a gone allocation."""
         return self._ledger.used_hours(uid)
+
+    def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Hours:
+        """What the project of a namespace holds of these leaf pools: charges, and what those that are gone have used."""
+        return self._holdings.of(namespace, cluster, pools)
 
     def settled(self, cluster: str) -> bool:
         """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""

@@ -63,6 +63,9 @@ class LedgerView(Protocol):
     def uids(self, cluster: str) -> Iterable[str]:
         """Every allocation that anything was ever published of."""
 
+    def uses(self, cluster: str, account: str) -> Iterable[tuple[str, str, Mapping[str, int]]]:
+        """Of every allocation that an account ever had on a cluster: uid, leaf pool, whole hours used."""
+
     def gone(self, uid: str) -> Gone | None:
         """What the ledger knows of an allocation whose object is gone, with the hours that agents know it by."""
 

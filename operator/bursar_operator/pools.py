@@ -1,11 +1,12 @@
 """The one writer of pools: claims, and one loop per tree that writes batches by compare-and-swap.
 
-A tree (a root pool and those below it) has one loop: first the leaves, side by side, then the root, so that no decision rests
-on a pool of the tree that is being written. Everything that waits is in memory and is worked out anew after a restart.
+A tree (a root pool and those below it) has one loop, which goes down level by level, the pools of one level side by side, so
+that no decision rests on a pool of the tree that is being written: what the root opens is open at the leaf in the same round.
+Everything that waits is in memory and is worked out anew after a restart.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,42 +17,40 @@ from bursar_kube.client import Kube
 from bursar_kube.errors import Conflict, KubeError, NotFound
 from bursar_kube.informer import EventType
 from bursar_kube.resources import QUOTAPOOLS
-from bursar_operator.applicants import Allocations, Waiting
+from bursar_operator.applicants import Allocations
 from bursar_operator.domain import batch, hours, poolstatus
 from bursar_operator.domain.batch import Batch, Gone, Request, Tree
-from bursar_operator.domain.grant import Operation
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Book, Obj, Row, version
 from bursar_operator.informers import Informers
 from bursar_operator.poolcopies import Fenced as Fenced
-from bursar_operator.poolcopies import PoolCopies, View
+from bursar_operator.poolcopies import View
+from bursar_operator.poolevents import PoolEvents
+from bursar_operator.poolrequests import PoolRequests
 from bursar_operator.writes import certain
 
 CLOSE_SECONDS: Final = 0.03  # a close rides in the next batch, or goes alone after so long
 DRAIN_SECONDS: Final = 5.0  # how long a recount keeps new operations waiting
-OPEN_TARGET: Final = 128  # operations open in a tree at one time: more make its writes dear and wait all the same
 FAIL_SECONDS: Final = 1.0
 _LOG = structlog.get_logger("bursar.pools")
 
 
-class Pools(PoolCopies):
+class Pools(PoolRequests):
     """See the module. `start` claims; `run` works until cancelled and raises `Fenced`."""
 
     def __init__(
         self, kube: Kube, informers: Informers, allocations: Allocations, *, epoch: int, clock: Callable[[], float]
     ) -> None:
-        super().__init__(kube, epoch)
+        self.events = PoolEvents(kube, clock)
+        super().__init__(kube, epoch, self.events.edited, allocations, clock)
         self.gone: dict[str, Hours] = {}
         self._torn: dict[str, Gone] = {}
         self._informer = informers.pools
-        self._allocations = allocations
-        self._clock = clock
-        self._waiting: dict[str, Waiting] = {}
-        self._withdrawn = 0
         self._opening: set[str] = set()
         self._closing: set[str] = set()
         self._stuck: dict[str, int] = {}
         self._wakes: dict[str, asyncio.Event] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._recount_since: dict[str, float] = {}
         self._group: asyncio.TaskGroup | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -65,7 +64,7 @@ class Pools(PoolCopies):
         """Intents, knowledge and refusals of one allocation."""
         intents = dict(self._intents.get(uid, {}))
         books = [self._usable(name) for name in path]
-        waiting = self._waiting.get(uid)
+        waiting = self._waiting(uid)
         stuck_at = self._stuck.get(uid)
         return View(
             intents=intents,
@@ -73,30 +72,19 @@ class Pools(PoolCopies):
             counted=all(book is not None and book.granted is not None for book in books),
             stuck=any(intent.id == stuck_at for intent in intents.values()),
             causes=waiting.causes if waiting else (),
+            place=self._lists_of[uid].place(uid, self._clock()) if waiting else None,
         )
-
-    def request(self, row: Row, operations: tuple[Operation, ...], since: float) -> None:
-        """Let the allocation wait for its operation; it is opened as soon as it fits."""
-        waiting = self._waiting.get(row.uid)
-        if waiting is None or waiting.operations != operations:
-            causes = waiting.causes if waiting else ()
-            self._waiting[row.uid] = Waiting(row.key, since, operations, causes=causes)
-            self._wake_of(row)
-
-    def withdraw(self, uid: str) -> None:
-        """The allocation waits no longer."""
-        waiting = self._waiting.pop(uid, None)
-        if waiting is not None and self._is_senior(waiting):
-            self._withdrawn += 1
-
-    def _is_senior(self, waiting: Waiting) -> bool:
-        return self._clock() - waiting.since >= batch.PATIENCE_SECONDS
 
     def decided(self, row: Row) -> None:
         """The allocation has decided an operation, so that pools may close it."""
         self._stuck.pop(row.uid, None)
-        for name in self._intents.get(row.uid, ()):
-            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._wake, self._root_of(name))
+        for root in {self._root_of(name) for name in self._intents.get(row.uid, ())}:
+            if root not in self._timers:
+                self._timers[root] = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._due, root)
+
+    def _due(self, root: str) -> None:
+        self._timers.pop(root, None)
+        self._wake(root)
 
     def keeps(self, gone: Gone) -> bool:
         """Whether every pool that holds hours of a gone allocation has an operation of it open; where not, one is opened.
@@ -170,6 +158,7 @@ class Pools(PoolCopies):
             name = (old or {})["metadata"]["name"]
             if name in self._objects and old is not None and version(old) >= version(self._objects[name]):
                 self._drop(name)
+                self._rehang()
             return
         held = self._books.get(new["metadata"]["name"])
         if held is None or version(new) > held.version:
@@ -177,14 +166,10 @@ class Pools(PoolCopies):
                 self._adopt(new)
             except Fenced:
                 return
+            self._rehang()
             self._wake(self._root_of(new["metadata"]["name"]))
 
     # trees
-
-    def _wake_of(self, row: Row) -> None:
-        leaf = self._allocations.leaf(row)
-        if leaf is not None:
-            self._wake(self._root_of(leaf))
 
     def _wake(self, root: str) -> None:
         event = self._wakes.get(root)
@@ -210,34 +195,46 @@ class Pools(PoolCopies):
                 wake.set()
 
     async def _round(self, root: str) -> bool:
-        """One pass over a tree; whether there may be more to do."""
+        """One pass over a tree, from the root down; whether there may be more to do."""
         await self._prepare(root)
         counting = root in self._recount_since
         if counting and await self._count_if_quiet(root):
             counting = False
         tree = self._tree(root)
-        leaves = sorted(tree.names - {root})
-        wrote = any(await asyncio.gather(*(self._write(name, tree, ()) for name in leaves)))
-        more = False
-        if root in tree.names:
+        requests = [] if counting else self._requests(tree)
+        wrote = False
+        for level in tree.shape.levels:
             tree = self._tree(root)
-            requests, more = ([], False) if counting else self._requests(tree)
-            wrote |= await self._write(root, tree, requests)
+            busy = self._busy(tree, level)
+            wrote |= any(await asyncio.gather(*(self._write(name, tree, requests) for name in busy)))
+        more = not counting and bool(self._lists.get(root) and self._lists[root].untried())
         if more and not wrote:
             # Full of open operations: their closes make room, and they need the loop to themselves.
             await asyncio.sleep(CLOSE_SECONDS)
         return wrote or more or counting
 
+    def _busy(self, tree: Tree, level: Collection[str]) -> list[str]:
+        """The pools of a level that something is open in, is to be opened in, or whose status is not as it should be."""
+        wanted = {tree.root} | self._stale
+        for item in self._torn.values():
+            wanted.update(tree.path(item.pool))
+        for name in level:
+            above = tree.above(name) if name != tree.root else None
+            for uid in above.intents if above else ():
+                row = self._allocations.row(uid)
+                wanted.update(tree.path(self._leaf(row) or "") if row else ())
+        return [name for name in level if name in wanted or (name in tree.books and tree.books[name].intents)]
+
     async def _prepare(self, root: str) -> None:
-        """Claim what is new or was edited; read the allocations after a claim, then count what was never counted."""
-        names = [name for name in self._books if self._root_of(name) == root]
+        """Claim what is new; read the allocations after a claim, then count what was never counted."""
+        names = [name for name in self._tree(root).names if name in self._books]
         fresh = [name for name in names if self._books[name].epoch != self.epoch or name not in self._listed]
         for name in fresh:
             await self._claim(name)
         uncounted = [name for name in names if name in self._books and self._books[name].granted is None]
         quiet = [name for name in uncounted if not self._books[name].intents]
         if fresh or quiet:
-            await self._count(root, quiet, may_lower=True)
+            await self._count(quiet, may_lower=True)
             self._listed.update(name for name in fresh if name in self._books)
             self._allocations.help_hindered()
 
@@ -247,75 +244,45 @@ class Pools(PoolCopies):
             await self._put(name, poolstatus.claimed(book, self.epoch))
 
     async def _count_if_quiet(self, root: str) -> bool:
-        names = [name for name in self._books if self._root_of(name) == root]
+        names = [name for name in self._tree(root).names if name in self._books]
         late = self._clock() - self._recount_since[root] > DRAIN_SECONDS
         quiet = [name for name in names if not self._books[name].intents]
         if len(quiet) < len(names) and not late:
             await asyncio.sleep(CLOSE_SECONDS)
             return False
         clusters = {self._books[name].pool.cluster for name in quiet}
-        await self._count(root, quiet, may_lower=all(self._allocations.settled(cluster) for cluster in clusters))
+        await self._count(quiet, may_lower=all(self._allocations.settled(cluster) for cluster in clusters))
         self._recount_since.pop(root, None)
         return True
 
-    async def _count(self, root: str, names: Sequence[str], *, may_lower: bool) -> None:
+    async def _count(self, names: Sequence[str], *, may_lower: bool) -> None:
         """Write totals from a quorum list that is read after the copies that the writes rest on; leaves first."""
         copies = {name: self._books[name] for name in names}
-        rows = await self._allocations.quorum()
-        paths = {leaf: self.path(leaf) for leaf in self._books}
-        for name in sorted(names, key=lambda item: item == root):
+        charged = poolstatus.charges(await self._allocations.quorum(), self.path)
+        for name in sorted(names, key=lambda item: -len(self.path(item))):
             book = copies[name]
             if self._books.get(name) is not book:
                 continue
             below = [item.granted or {} for item in self._books.values() if item.pool.parent == name]
-            charged = poolstatus.charged_to(name, rows, paths)
-            counted = poolstatus.recounted(book, charged, below, may_lower=may_lower)
-            if book.granted is not None and counted is not book:
-                _LOG.warning(
-                    "a recount changed a total", pool=name, before=dict(book.granted), after=dict(counted.granted or {})
-                )
-            await self._put(name, counted)
-
-    def _requests(self, tree: Tree) -> tuple[list[Request], bool]:
-        """Who wants something opened in this tree and was not refused in this very state; whether there are more."""
-        fresh: list[Request] = []
-        seniors: list[Request] = []
-        space = OPEN_TARGET - self._undecided(tree)
-        if space <= 0:  # each decision wakes the tree again
-            return [], False
-        for uid, waiting in list(self._waiting.items()):
-            row = self._allocations.row(uid)
-            leaf = None if row is None else self._allocations.leaf(row)
-            if row is None or leaf is None or leaf not in tree.names:
-                continue
-            if waiting.seen is not None and waiting.seen == self._fingerprint(row, tree.path(leaf)):
-                if self._is_senior(waiting):
-                    seniors.append(Request(row, waiting.operations, waiting.since))
-                continue
-            if len(fresh) >= space:
-                return fresh + seniors, True
-            operations = self._allocations.operations(uid)
-            if operations:
-                waiting.operations = operations
-                fresh.append(Request(row, operations, waiting.since))
-            else:
-                self.withdraw(uid)
-                self._allocations.look(waiting.key)
-        return (fresh + seniors, False) if fresh else ([], False)
-
-    def _undecided(self, tree: Tree) -> int:
-        root = tree.books.get(tree.root)
-        rows = ((intent, self._allocations.row(uid)) for uid, intent in (root.intents if root else {}).items())
-        return sum(row is not None and row.state.sequence < intent.id for intent, row in rows)
-
-    def _fingerprint(self, row: Row, path: Sequence[str]) -> object:
-        totals = tuple((dict(book.pool.limit), dict(book.granted or {})) for name in path if (book := self._books.get(name)))
-        return row.generation, self._withdrawn, row.state.charged, totals
+            counted = poolstatus.recounted(book, charged.get(name, {}), below, may_lower=may_lower)
+            if await self._put(name, counted) and book.granted is not None and counted is not book:
+                self.events.recounted(self._objects[name], book.granted, counted.granted or {})
 
     async def _write(self, name: str, tree: Tree, requests: Sequence[Request]) -> bool:
-        row_of, leaf_of, torn = self._allocations.row, self._allocations.leaf, tuple(self._torn.values())
-        made = batch.write(name, tree, requests, row_of, leaf_of, self.gone, self._clock(), torn)
-        if made is None or name not in self._books:
+        book = self._books.get(name)
+        made = batch.write(
+            name,
+            tree,
+            requests,
+            self._allocations.row,
+            self._leaf,
+            self.gone,
+            self._clock(),
+            tuple(self._torn.values()),
+            self._held,
+            self._space(tree),
+        )
+        if made is None or book is None:
             return False
         self._opening.update(made.opened)
         self._closing.update(made.closed)
@@ -325,28 +292,26 @@ class Pools(PoolCopies):
             self._opening.difference_update(made.opened)
             self._closing.difference_update(made.closed)
         if landed:
+            self._stale.discard(name)
             self._tell(name, tree, made)
         return not landed or bool(made.opened or made.closed)
 
     def _tell(self, name: str, tree: Tree, made: Batch) -> None:
         """Have those looked at for whom something changed."""
-        for uid in made.opened:
-            self.withdraw(uid)
+        if name == tree.root:
+            for uid in made.opened:
+                self.withdraw(uid)
         for uid, causes in made.refused.items():
-            waiting = self._waiting.get(uid)
-            row = self._allocations.row(uid)
-            if name == tree.root and waiting is not None and row is not None:
-                leaf = self._allocations.leaf(row)
-                waiting.seen = self._fingerprint(row, tree.path(leaf or name))
-                if waiting.causes != causes:
-                    waiting.causes = causes
-                    self._allocations.look(waiting.key)
-            elif row is not None and name != tree.root:
+            waiting, row = self._waiting(uid), self._allocations.row(uid)
+            if name != tree.root and row is not None:
                 self._stuck[uid] = tree.books[tree.root].intents[uid].id
                 self._allocations.look(row.key)
+            elif waiting is not None and self._lists_of[uid].refuse(waiting, causes):
+                self._allocations.look(waiting.key)
         for uid in made.closed:
             if not self.holds(uid):
                 self.gone.pop(uid, None)
+                self._leaves.pop(uid, None)
         for uid in (*made.opened, *made.closed):
             row = self._allocations.row(uid)
             if row is not None and (uid not in made.closed or not row.settled):
@@ -364,13 +329,16 @@ class Pools(PoolCopies):
         if status == obj.get("status"):
             return True
         write: Callable[[], Awaitable[Obj]] = lambda: self._kube.replace_status(QUOTAPOOLS, {**obj, "status": status})  # noqa: E731
+        self._pending[name] = book
         try:
             self.writes += 1
             stored = await certain(write, lambda: self._unsure.add(name))
+            self._adopt(stored)
         except (Conflict, NotFound):
             await self._refresh(name)
             return False
-        self._adopt(stored)
+        finally:
+            self._pending.pop(name, None)
         self._unsure.discard(name)
         return True
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bursar_crds.common import Period
 from bursar_crds.reasons import Reason
-from bursar_domain.room import Pool, Problem, choose_path, room
+from bursar_domain.room import MAX_DEPTH, Pool, Problem, capped, choose_path, room
 
 YEAR = Period(start=datetime(2026, 1, 1, tzinfo=UTC), end=datetime(2027, 1, 1, tzinfo=UTC))
 SPRING = Period(start=datetime(2026, 3, 1, tzinfo=UTC), end=datetime(2026, 6, 1, tzinfo=UTC))
@@ -77,7 +77,10 @@ OTHER = replace(LEAF, name="chemistry")
 PICKY = replace(LEAF, projects=frozenset({"other"}))
 SHORT = replace(LEAF, start=datetime(2026, 4, 1, tzinfo=UTC))
 ORPHAN = replace(LEAF, parent="gone")
-DEEP = replace(LEAF, name="deep", parent="physics")
+DEEP = tuple(replace(LEAF, name=f"level{n}", parent=f"level{n - 1}") for n in range(1, MAX_DEPTH))
+DEEPEST = (replace(ROOT, name="level0"), *DEEP)
+DEEPER = (*DEEPEST, replace(LEAF, name=f"level{MAX_DEPTH}", parent=f"level{MAX_DEPTH - 1}"))
+CIRCLE = (replace(LEAF, name="leaf", parent="a"), replace(LEAF, name="a", parent="b"), replace(LEAF, name="b", parent="a"))
 FOREIGN = replace(ROOT, cluster="beta")
 
 
@@ -93,7 +96,10 @@ FOREIGN = replace(ROOT, cluster="beta")
         ((ROOT, SHORT), "physics", Reason.PERIOD_OUTSIDE_POOL),
         ((ROOT, LEAF), "alpha-2026", Reason.POOL_NOT_A_LEAF),
         ((ORPHAN,), "physics", Reason.PARENT_NOT_FOUND),
-        ((ROOT, LEAF, DEEP), "deep", Reason.POOL_TOO_DEEP),
+        (DEEPER, "level8", Reason.POOL_TOO_DEEP),
+        (CIRCLE, "leaf", Reason.PARENT_MISMATCH),
+        ((replace(ROOT, projects=frozenset({"other"})), LEAF), "physics", Reason.POOL_NOT_ADMITTED),
+        ((replace(ROOT, projects=frozenset({"other"})), LEAF), None, Reason.NO_POOL),
         ((FOREIGN, LEAF), "physics", Reason.PARENT_MISMATCH),
     ],
 )
@@ -102,6 +108,23 @@ def test_why_no_pool_can_be_drawn_on(pools: tuple[Pool, ...], ref: str | None, r
     assert isinstance(problem, Problem)
     assert problem.reason is reason
     assert problem.message.endswith(".")
+
+
+def test_a_path_has_as_many_pools_as_the_tree_has_levels() -> None:
+    path = choose_path(by_name(*DEEPEST), None, "alpha", "qcd", SPRING)
+    assert isinstance(path, list)
+    assert [pool.name for pool in path] == [f"level{n}" for n in range(MAX_DEPTH)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "holding", "held", "left"),
+    [(30, 0, 70, None), (31, 0, 70, 30), (50, 20, 70, None), (51, 20, 70, 30), (10, 20, 130, None), (1, 0, 130, 0)],
+)
+def test_what_one_project_may_hold_of_a_pool(asked: int, holding: int, held: int, left: int | None) -> None:
+    pool = replace(ROOT, caps={"cpu": 100})
+    causes = capped(pool, {"cpu": asked, "gpu": 5}, {"cpu": holding}, {"cpu": held})
+    assert [cause.left for cause in causes] == ([] if left is None else [left])
+    assert all(cause.reason is Reason.PROJECT_SHARE_EXCEEDED and "may hold 100 cpu hours" in cause.message for cause in causes)
 
 
 def test_several_candidates_are_listed() -> None:

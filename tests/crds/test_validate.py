@@ -37,8 +37,6 @@ NOT_BUILT: list[tuple[str, Document, str]] = [
     ("allocation", {"concurrency": [{"name": "cpu", "count": 5}]}, "spec.concurrency"),
     ("allocation", {"perMember": [{"name": "cpu", "hours": 5}]}, "spec.perMember"),
     ("allocation", {"stopPolicy": "Hold"}, "spec.stopPolicy"),
-    ("quotapool", {"overcommitPercent": 1}, "spec.overcommitPercent"),
-    ("quotapool", {"perProject": [{"name": "cpu", "hours": 5}]}, "spec.perProject"),
     ("cluster", {"drift": {"limits": "Adopt"}}, "spec.drift.limits"),
     ("cluster", {"drift": {"members": "Adopt"}}, "spec.drift.members"),
     ("cluster", {"drift": {"qos": "Enforce"}}, "spec.drift.qos"),

@@ -4,8 +4,7 @@ from bursar_crds.common import Period
 from bursar_crds.quotapool import QuotaPool
 from bursar_crds.reasons import Reason
 from bursar_domain.references import check_cluster, check_parent
-from bursar_domain.room import Pool
-from bursar_domain.unsupported import DEEP_POOL
+from bursar_domain.room import MAX_DEPTH, Pool
 from bursar_domain.violations import Violation
 from bursar_webhooks.facts import Facts
 from bursar_webhooks.pool_warnings import larger_than_cluster, overcommitment
@@ -19,9 +18,7 @@ def references(new: QuotaPool, facts: Facts) -> list[Violation]:
     parent = facts.pool(new.spec.parent_ref.name) if new.spec.parent_ref else None
     found = check_cluster(new, facts.cluster(new.spec.cluster_ref.name)) + check_parent(new, parent)
     if parent is not None:
-        found += _larger_than_parent(new, parent)
-        if any(True for _ in facts.children(new.name)) and DEEP_POOL not in found:
-            found.append(DEEP_POOL)
+        found += _larger_than_parent(new, parent) + _too_deep(new, facts) + _drawn_on(new, parent, facts)
     return found
 
 
@@ -50,6 +47,34 @@ def _circle(new: QuotaPool, facts: Facts) -> Violation | None:
         return None
     message = f"the pools would hang below each other in a circle: {' → '.join([*way, new.name])}; name a root pool"
     return Violation("spec.parentRef.name", Reason.PARENT_MISMATCH, message)
+
+
+def _too_deep(new: QuotaPool, facts: Facts) -> list[Violation]:
+    above, pool = 0, new
+    while pool.spec.parent_ref is not None and (higher := facts.pool(pool.spec.parent_ref.name)) is not None:
+        above, pool = above + 1, higher
+    levels = above + _height(new.name, facts)
+    if levels <= MAX_DEPTH:
+        return []
+    message = f"the tree of pools would have {levels} levels and may have {MAX_DEPTH}; hang the pool below a higher one"
+    return [Violation("spec.parentRef.name", Reason.POOL_TOO_DEEP, message)]
+
+
+def _height(name: str, facts: Facts) -> int:
+    """Levels from this pool down, itself included."""
+    return 1 + max((_height(child.name, facts) for child in facts.children(name)), default=0)
+
+
+def _drawn_on(new: QuotaPool, parent: QuotaPool, facts: Facts) -> list[Violation]:
+    """Allocations draw on leaves alone, so a pool that is drawn on stays one."""
+    drawing = sorted(f"{item.namespace}/{item.name}" for item in facts.allocations_of_pool(parent.name))
+    if not drawing:
+        return []
+    message = (
+        f"allocations draw on pool {parent.name} itself, {drawing[0]} for one; delete them first, "
+        f"or hang pool {new.name} below another pool"
+    )
+    return [Violation("spec.parentRef.name", Reason.PARENT_DRAWN_ON, message)]
 
 
 def _larger_than_parent(new: QuotaPool, parent: QuotaPool) -> list[Violation]:

@@ -1,6 +1,6 @@
 """What a pool's status says for people, and the pool's side of claim and recount."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,6 +17,19 @@ def claimed(book: Book, epoch: int) -> Book:
     return replace(book, epoch=epoch, granted=book.granted if book.epoch is not None else None)
 
 
+def same(a: Book, b: Book) -> bool:
+    """Whether two copies say the same of what is granted, spent and open, under the same term."""
+    counted = (a.granted is None) == (b.granted is None) and hours.same(a.granted or {}, b.granted or {})
+    return counted and hours.same(a.spent, b.spent) and (a.epoch, a.sequence, a.intents) == (b.epoch, b.sequence, b.intents)
+
+
+def restored(edited: Book, own: Book) -> Book:
+    """The leader's own book on the object that somebody edited; numbers of operations never go back."""
+    sequence = max(edited.sequence, own.sequence)
+    book = replace(edited, epoch=own.epoch, sequence=sequence, spent=own.spent, intents=own.intents)
+    return replace(book, granted=None) if own.granted is None else book.with_granted(own.granted)
+
+
 def recounted(book: Book, charged: Hours, below: Iterable[Hours], *, may_lower: bool) -> Book:
     """The total counted anew: Σ charged + spent. It rises at once; it falls only where all is acknowledged, and not
     below what the pools under it hold. Only for a pool without intents."""
@@ -28,11 +41,19 @@ def recounted(book: Book, charged: Hours, below: Iterable[Hours], *, may_lower: 
     return book if book.granted is not None and hours.same(granted, present) else book.with_granted(granted)
 
 
-def charged_to(pool: str, rows: Iterable[Row], path_of: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
-    """Σ charged of the allocations that draw on the pool or on one below it; ``path_of`` maps leaf names to paths."""
-    return hours.total(
-        [row.state.charged for row in rows if row.state.charged and row.leaf and pool in path_of.get(row.leaf, ())]
-    )
+def charges(rows: Iterable[Row], path_of: Callable[[str], tuple[str, ...]]) -> dict[str, dict[str, int]]:
+    """Σ charged of the allocations that draw on each pool or on one below it; ``path_of`` gives a leaf's path."""
+    by_leaf: dict[str, dict[str, int]] = {}
+    for row in rows:
+        if row.leaf and row.state.charged:
+            total = by_leaf.setdefault(row.leaf, {})
+            for name, amount in row.state.charged.items():
+                total[name] = total.get(name, 0) + amount
+    charged: dict[str, dict[str, int]] = {}
+    for leaf, amounts in by_leaf.items():
+        for pool in path_of(leaf):
+            charged[pool] = hours.plus(charged.get(pool, {}), amounts)
+    return charged
 
 
 def overcommitted(book: Book) -> dict[str, int]:

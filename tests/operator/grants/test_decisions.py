@@ -14,6 +14,7 @@ from bursar_operator.domain import batch, grant, hours, poolstatus
 from bursar_operator.domain.batch import PATIENCE_SECONDS, Request, Tree
 from bursar_operator.domain.grant import Kind, Operation
 from bursar_operator.domain.rows import EDITED, Book, GrantState, Intent, Row
+from bursar_operator.domain.shape import Shape
 from bursar_testing.grantrows import END, LOWERED, NOW, SETTLED, START, book, facts, row
 
 EMPTY = replace(SETTLED, granted={"cpu": 0})
@@ -25,7 +26,8 @@ def nobody(uid: str) -> Row | None:
 
 
 def tree(*books: Book) -> Tree:
-    return Tree("year", {item.name: item for item in books}, frozenset(item.name for item in books))
+    parents = {item.name: None if item.name == "year" else "year" for item in books}
+    return Tree(Shape.of("year", parents), {item.name: item for item in books})
 
 
 # the allocation's side
@@ -188,7 +190,7 @@ def test_the_root_closes_after_the_leaf() -> None:
     root, leaf = book(granted=20, intents={"u": RAISE}), book("leaf", granted=20, intents={"u": RAISE})
     done = {"u": row(state=replace(SETTLED, sequence=8, charge_sequence=8, charged={"cpu": 20}))}
     assert batch.close(root, tree(root, leaf), done.get, {}).closed == ()
-    assert batch.close(root, Tree("year", {"year": root}, frozenset({"year", "leaf"})), done.get, {}).closed == ()
+    assert batch.close(root, Tree(Shape.of("year", {"year": None, "leaf": "year"}), {"year": root}), done.get, {}).closed == ()
     assert batch.close(root, tree(root, replace(leaf, intents={})), done.get, {}).closed == ("u",)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
-from bursar_operator.pools import OPEN_TARGET
+from bursar_operator.poolrequests import OPEN_TARGET
 from bursar_testing.grantterm import Site, eventually
 
 

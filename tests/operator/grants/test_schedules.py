@@ -17,6 +17,7 @@ from bursar_operator.domain.batch import Request, Tree
 from bursar_operator.domain.grant import TOMBSTONE, Facts
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Book, GrantState, Row
+from bursar_operator.domain.shape import Shape
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 STEPS = 400
@@ -91,7 +92,7 @@ class World:
 
     def tree(self, leader: Leader) -> Tree:
         usable = {name: item for name, item in leader.books.items() if item is not None and item.epoch == leader.epoch}
-        return Tree(ROOT, usable, frozenset(self.books))
+        return Tree(Shape.of(ROOT, {name: item.pool.parent for name, item in self.books.items()}), usable)
 
     def facts(self, leader: Leader, row: Row) -> Facts:
         agent, path = self.agents[row.uid], (ROOT, row.pool_ref or "")

@@ -85,6 +85,9 @@ class GrantLedger:
     def uids(self, cluster: str) -> Iterable[str]:
         return [uid for uid in self.published if self.clusters.get(uid) == cluster]
 
+    def uses(self, cluster: str, account: str) -> Iterable[tuple[str, str, Mapping[str, int]]]:
+        return [(uid, self.pools.get(uid, ""), used) for uid, used in self.used.items() if self.clusters.get(uid) == cluster]
+
     def gone(self, uid: str) -> Gone | None:
         if uid not in self._keys:
             return None

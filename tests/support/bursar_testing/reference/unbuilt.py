@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bursar_crds.definitions import object_schema
 from bursar_crds.kinds import KINDS
-from bursar_domain.unsupported import DEEP_POOL, UNBUILT, Unbuilt
+from bursar_domain.unsupported import UNBUILT, Unbuilt
 from bursar_testing.reference.markdown import code, page, sentence, table
 from bursar_testing.samples import load_sample
 
@@ -20,8 +20,6 @@ INTRODUCTION: Final = (
 def unbuilt_page() -> str:
     """The page."""
     rows = [_row(row) for row in UNBUILT]
-    what, _, remedy = DEEP_POOL.message.partition(" is not supported yet; ")
-    rows.append(("QuotaPool", code(DEEP_POOL.field), sentence(what), sentence(remedy)))
     head = ("kind", "field", "what is not there yet", "until then")
     return page("What is not there yet", INTRODUCTION, table(head, sorted(set(rows))))
 
