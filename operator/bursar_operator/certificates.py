@@ -16,7 +16,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bursar_crds.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL
@@ -28,7 +28,7 @@ SECRET: Final = "bursar-webhook-tls"  # noqa: S105 - the name of the Secret obje
 VALID: Final = timedelta(days=90)
 RENEW_BEFORE: Final = timedelta(days=30)
 BACKDATED: Final = timedelta(minutes=5)
-PASS_SECONDS: Final = 30.0
+PASS_SECONDS: Final = 10.0
 FIRST_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 5.0  # the API server takes a changed configuration in within a second
 
@@ -42,12 +42,12 @@ class Issued:
     key: bytes
 
 
-def issue(hosts: Iterable[str], now: datetime, trusted_before: bytes = b"") -> Issued:
+def issue(hosts: Iterable[str], now: datetime, trusted_before: bytes = b"", valid: timedelta = VALID) -> Issued:
     """A certificate for these names (and 127.0.0.1) from a fresh authority; `trusted_before` stays trusted beside it."""
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bursar webhook authority")])
     authority = (
-        _builder(name, name, authority_key.public_key(), now)
+        _builder(name, name, authority_key.public_key(), now, valid)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs=True), critical=True)
         .sign(authority_key, SHA256())
@@ -55,7 +55,7 @@ def issue(hosts: Iterable[str], now: datetime, trusted_before: bytes = b"") -> I
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bursar-webhooks")])
     names = [x509.DNSName(host) for host in hosts]
     certificate = (
-        _builder(subject, name, key.public_key(), now)
+        _builder(subject, name, key.public_key(), now, valid)
         .add_extension(x509.SubjectAlternativeName([*names, x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
@@ -66,7 +66,9 @@ def issue(hosts: Iterable[str], now: datetime, trusted_before: bytes = b"") -> I
     return Issued(authority.public_bytes(Encoding.PEM) + trusted_before, certificate.public_bytes(Encoding.PEM), pem)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, valid: timedelta
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -74,7 +76,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + VALID)
+        .not_valid_after(now + valid)
     )
 
 
@@ -101,17 +103,18 @@ def stored(secret: Obj | None) -> Issued | None:
         return None
 
 
-def usable(issued: Issued, hosts: Iterable[str], now: datetime) -> bool:
-    """Whether it names the hosts, hangs on its first authority and has long enough to live."""
+def usable(issued: Issued, hosts: Iterable[str], now: datetime, renew_before: timedelta = RENEW_BEFORE) -> bool:
+    """Whether it names the hosts, has its key, hangs on its first authority and has long enough to live."""
     try:
         certificate = x509.load_pem_x509_certificate(issued.certificate)
         authority = x509.load_pem_x509_certificates(issued.authorities)[0]
         certificate.verify_directly_issued_by(authority)
+        has_key = load_pem_private_key(issued.key, None).public_key() == certificate.public_key()
         named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # noqa: BLE001, RUF100 - whatever is wrong with it, a new one mends it
         return False
-    fits = set(hosts) <= set(named.get_values_for_type(x509.DNSName))
-    return fits and certificate.not_valid_after_utc - now > RENEW_BEFORE
+    fits = has_key and set(hosts) <= set(named.get_values_for_type(x509.DNSName))
+    return fits and certificate.not_valid_after_utc - now > renew_before
 
 
 def still_trusted(authorities: bytes, now: datetime) -> bytes:
@@ -126,15 +129,29 @@ def still_trusted(authorities: bytes, now: datetime) -> bytes:
 class Certificates:
     """Keeps Secret and configuration as they should be, however they were changed."""
 
-    def __init__(self, kube: Kube, namespace: str, configuration: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        configuration: str,
+        now: Callable[[], datetime],
+        *,
+        valid: timedelta = VALID,
+        renew_before: timedelta = RENEW_BEFORE,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._configuration = configuration
         self._now = now
+        self._valid = valid
+        self._renew_before = renew_before
+        self._settle_seconds = settle_seconds
+        self._shown: Issued | None = None
         self._hosts = ("localhost", f"bursar-webhooks.{namespace}.svc", f"bursar-webhooks.{namespace}.svc.cluster.local")
 
     async def run(self) -> None:
-        """Look again every half minute, sooner until the configuration is there for the first time."""
+        """Look again every ten seconds, sooner until the configuration is there for the first time."""
         found = False
         while True:
             found = await self.ensure() or found
@@ -142,17 +159,23 @@ class Certificates:
 
     async def ensure(self) -> bool:
         """One pass; False where there is no configuration to inject into yet."""
-        secret = await self._secret()
-        issued = stored(secret)
-        if issued is not None and usable(issued, self._hosts, self._now()):
+        issued = stored(await self._secret())
+        if issued is not None and usable(issued, self._hosts, self._now(), self._renew_before):
+            self._shown = issued
             return await self._inject(issued.authorities)
-        before = still_trusted(issued.authorities, self._now()) if issued else b""
-        renewed = issue(self._hosts, self._now(), before)
+        before = self._trusted_before(issued)
+        renewed = issue(self._hosts, self._now(), before, self._valid)
         found = await self._inject(renewed.authorities)
         if before:
-            await asyncio.sleep(SETTLE_SECONDS)
+            await asyncio.sleep(self._settle_seconds)
         await self._keep(renewed)
+        self._shown = renewed
         return found
+
+    def _trusted_before(self, issued: Issued | None) -> bytes:
+        """What replicas show until they have read the new Secret: the last good one, however the Secret was spoilt since."""
+        known = self._shown or issued
+        return still_trusted(known.authorities, self._now()) if known is not None else b""
 
     async def _secret(self) -> Obj | None:
         try:

@@ -1,4 +1,4 @@
-"""A TLS server that ends when told to, and names the port that it cannot have."""
+"""A TLS server that names the port that it cannot have, and ends without dropping a question."""
 
 import asyncio
 import socket
@@ -10,6 +10,7 @@ from bursar_webhooks.tls import ServingCertificate
 
 # Longer than the 90 s after which the API server drops an idle connection, so that we never drop one under its feet.
 KEEP_ALIVE_SECONDS = 120
+DRAIN_SECONDS = 1.0
 GRACE_SECONDS = 5
 BACKLOG = 1024
 
@@ -23,12 +24,22 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 async def serve(app: web.Application, listener: socket.socket, certificate: ServingCertificate, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then answer what is in flight."""
+    """Serve until `stop` is set; then take no new connections, let go of the open ones and answer what is in flight."""
+
+    async def let_go(request: web.Request, response: web.StreamResponse) -> None:
+        if stop.is_set():  # said, not just done: a question must not be on its way when the connection closes
+            response.headers["Connection"] = "close"
+            response.force_close()
+
+    app.on_response_prepare.append(let_go)
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS, shutdown_timeout=GRACE_SECONDS)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, ssl_context=certificate.context, backlog=BACKLOG).start()
+        site = web.SockSite(runner, listener, ssl_context=certificate.context, backlog=BACKLOG)
+        await site.start()
         await stop.wait()
+        await site.stop()
+        await asyncio.sleep(DRAIN_SECONDS)
     finally:
         await runner.cleanup()
 

@@ -64,10 +64,14 @@ def _pair(secret: Obj) -> tuple[bytes, bytes]:
 
 
 def _load(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """OpenSSL reads files only; these are private and gone before this returns."""
+    """OpenSSL reads files only; these are private and gone before this returns.
+
+    A pair that does not fit leaves the context that it is loaded into without a key, so another one tries it first.
+    """
     with tempfile.TemporaryDirectory(prefix="bursar-webhooks-") as folder:
         certificate_file, key_file = Path(folder, "tls.crt"), Path(folder, "tls.key")
         certificate_file.write_bytes(certificate)
         key_file.touch(mode=0o600)
         key_file.write_bytes(key)
-        context.load_cert_chain(certificate_file, key_file)
+        for target in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            target.load_cert_chain(certificate_file, key_file)
