@@ -225,13 +225,18 @@ def hangs(status_: Obj) -> bool:
 
 def _essence(status_: Obj) -> object:
     protocol = ("granted", "charged", "pool", "grantGeneration", "grantRevision", "grantSequence", "chargeSequence")
-    flips = [(item["type"], item["status"], item["reason"]) for item in status_.get("conditions") or ()]
+    flips = [(item["type"], item["status"], item["reason"], _answer(item)) for item in status_.get("conditions") or ()]
     fields = [status_.get(name) or None for name in protocol]
     # What people or a roll-over do, not the passing of use.
     window = status_.get("window") or {}
     booked = hours.of(status_.get("adjusted")), window.get("start"), hours.of(window.get("carriedHours"))
     action = status_.get("enforcement") or "None"
     return fields, status_.get("observedGeneration"), status_.get("account"), booked, action, flips
+
+
+def _answer(condition: Obj) -> str:
+    """What somebody waits for who handed a statement over."""
+    return str(condition["message"]) if condition["reason"] == Reason.STATEMENT_REFUSED else ""
 
 
 def moved(before: Obj, after: Obj) -> bool:
