@@ -3,7 +3,7 @@
 Webhook and operator call the same functions, so a dry run, an admission and a waiting request say the same thing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -174,6 +174,13 @@ def path_of(pools: Mapping[str, Pool], leaf: Pool) -> list[Pool] | Problem:
             )
         path.insert(0, above)
     return path
+
+
+def draws_on(pools: Mapping[str, Pool], leaf: str | None, name: str) -> bool:
+    """Whether what draws on a leaf draws on this pool too: it is the leaf, or one above it."""
+    pool = pools.get(leaf or "")
+    path = [] if pool is None else path_of(pools, pool)
+    return not isinstance(path, Problem) and any(item.name == name for item in path)
 
 
 def capped(pool: Pool, asked: Hours, holding: Hours, held: Hours) -> list[Cause]:

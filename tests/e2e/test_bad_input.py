@@ -25,13 +25,16 @@ USER = "a user is 1 to 31 of a-z, 0-9, _ and -"
 
 @dataclass(frozen=True)
 class Ground:
-    """A cluster that is open, one that lets nobody in, a pool on each, a project."""
+    """A cluster that is open, one that lets nobody in, a pool on each, a project; pools nobody and somebody draws on."""
 
     open: str
     closed: str
     pool: str
     closed_pool: str
     project: str
+    shared_pool: str
+    empty_pool: str
+    drawn_pool: str
 
     def allocation(self, **spec: Any) -> Obj:
         """One that would fit, but for the fields given."""
@@ -42,15 +45,22 @@ class Ground:
 
 @pytest.fixture(scope="module")
 async def ground(people: Site) -> Ground:
-    names = Ground(fresh("open"), fresh("closed"), fresh("pool"), fresh("closed-pool"), fresh("proj"))
+    more = fresh("shared"), fresh("empty"), fresh("drawn")
+    names = Ground(fresh("open"), fresh("closed"), fresh("pool"), fresh("closed-pool"), fresh("proj"), *more)
+    shared = make.pool(names.shared_pool, names.open, 100)
+    shared["spec"]["perProject"] = [{"name": "cpu", "hours": 30}]
     await people.apply(
         make.cluster(names.open),
         make.cluster(names.closed, access={"mode": "AllowList", "projects": ["somebody-else"]}),
         make.project(names.project, "alice"),
         make.pool(names.pool, names.open, 100),
         make.pool(names.closed_pool, names.closed, 100),
+        make.pool(names.empty_pool, names.open, 100),
+        make.pool(names.drawn_pool, names.open, 100),
+        shared,
     )
     await people.until_project(names.project)
+    await people.apply(make.allocation(names.project, fresh("drawing"), names.drawn_pool, 10, names.open))
     return names
 
 
@@ -109,9 +119,17 @@ def bad_manifests(ground: Ground) -> dict[str, tuple[Obj, tuple[str, ...]]]:
             ground.allocation(concurrency=[{"name": "cpu", "count": 1}]),
             ("spec.concurrency", "is not supported yet; leave the field out"),
         ),
-        "overcommitment": (
-            make.resource("QuotaPool", fresh("over"), make.pool("x", ground.open, 5)["spec"] | {"overcommitPercent": 10}),
-            ("spec.overcommitPercent", "is not supported yet; set it to 0 or leave it out"),
+        "more than one project may hold": (
+            ground.allocation(poolRef={"name": ground.shared_pool}, resources=[{"name": "cpu", "hours": 31}]),
+            (f"one project may hold 30 cpu hours of pool {ground.shared_pool}", "Ask for 30", "perProject"),
+        ),
+        "pool larger than the one above it": (
+            make.pool(fresh("large"), ground.open, 101, ground.empty_pool),
+            ("spec.resources[0].hours", f"pool {ground.empty_pool} holds 100 cpu hours, fewer than the 101 here"),
+        ),
+        "pool below a pool that is drawn on": (
+            make.pool(fresh("below"), ground.open, 10, ground.drawn_pool),
+            ("spec.parentRef.name", f"allocations draw on pool {ground.drawn_pool} itself"),
         ),
     }
 
@@ -120,7 +138,7 @@ def _member(user: str) -> Obj:
     return {"spec": {"user": user, "role": "Member"}}
 
 
-CASES = sorted(bad_manifests(Ground("a", "b", "c", "d", "e")))
+CASES = sorted(bad_manifests(Ground(*"abcdefgh")))
 
 
 @pytest.mark.parametrize("case", CASES)

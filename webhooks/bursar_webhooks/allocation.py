@@ -4,7 +4,7 @@ from bursar_crds.allocation import Allocation
 from bursar_crds.common import hours_by_name
 from bursar_crds.reasons import Reason
 from bursar_domain.references import check_access, check_cluster, check_pool
-from bursar_domain.room import Pool, Problem, choose_path, room
+from bursar_domain.room import Cause, Pool, Problem, capped, choose_path, draws_on, room
 from bursar_domain.schedule import end_violations
 from bursar_domain.violations import Violation
 from bursar_webhooks.facts import Facts
@@ -39,8 +39,21 @@ def _beyond_room(new: Allocation, old: Allocation | None, facts: Facts) -> list[
     positions = {item.name: index for index, item in enumerate(new.spec.resources)}
     return [
         Violation(f"spec.resources[{positions[cause.resource]}].hours", cause.reason, cause.message)
-        for cause in room(path, asked, _holding(old))
+        for cause in [*room(path, asked, _holding(old)), *_beyond_share(new, asked, old, path, facts)]
     ]
+
+
+def _beyond_share(
+    new: Allocation, asked: dict[str, int], old: Allocation | None, path: list[Pool], facts: Facts
+) -> list[Cause]:
+    """Pools of which the project would hold more than one may. What it used and gave up is the operator's to count."""
+    pools, causes = facts.pools(), list[Cause]()
+    for pool in path:
+        if pool.caps:
+            own = [item.charged for item in facts.allocations_in(new.namespace or "") if draws_on(pools, item.pool, pool.name)]
+            held = {name: sum(charged.get(name, 0) for charged in own) for name in pool.caps}
+            causes += capped(pool, asked, _holding(old), held)
+    return causes
 
 
 def warnings(new: Allocation, old: Allocation | None, facts: Facts) -> list[str]:

@@ -1,7 +1,7 @@
 """What the checks may ask about other objects. The view answers from informers; a test answers from a table."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -22,6 +22,8 @@ class AllocationFacts:
     pool: str | None
     start: datetime
     end: datetime
+    charged: Mapping[str, int] = field(default_factory=dict)
+    """Hours that its pools hold for it."""
 
 
 class Facts(Protocol):
@@ -56,6 +58,9 @@ class Facts(Protocol):
 
     def allocations_of_pool(self, name: str) -> Iterable[AllocationFacts]:
         """The allocations that draw on a pool."""
+
+    def allocations_in(self, namespace: str) -> Iterable[AllocationFacts]:
+        """The allocations of a namespace."""
 
     def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
         """The allocations on a cluster."""

@@ -40,7 +40,7 @@ class View:
             kube,
             ALLOCATIONS,
             transform=_allocation,
-            indices={"pool": _drawn_on, "cluster": _on_cluster},
+            indices={"pool": _drawn_on, "cluster": _on_cluster, "namespace": _placed_in},
         )
         self.pool_copy.subscribe(self._keep_pool)
 
@@ -106,6 +106,10 @@ class View:
         """The allocations that draw on a pool."""
         return _there(self.allocation_copy.by_index("pool", name))
 
+    def allocations_in(self, namespace: str) -> Iterable[AllocationFacts]:
+        """The allocations of a namespace."""
+        return _there(self.allocation_copy.by_index("namespace", namespace))
+
     def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
         """The allocations on a cluster."""
         return _there(self.allocation_copy.by_index("cluster", name))
@@ -143,6 +147,7 @@ def _allocation(obj: Obj) -> AllocationFacts | None:
             pool=obj.get("status", {}).get("pool") or spec.get("poolRef", {}).get("name"),
             start=parse_instant(spec["period"]["start"]),
             end=parse_instant(spec["period"]["end"]),
+            charged={item["name"]: item["hours"] for item in obj.get("status", {}).get("charged", ())},
         )
     except (KeyError, ValueError) as error:
         _LOG.error("cannot read a stored object", kind="Allocation", name=metadata["name"], error=str(error))
@@ -167,6 +172,10 @@ def _parent(pool: QuotaPool | None) -> tuple[str, ...]:
 
 def _drawn_on(allocation: AllocationFacts | None) -> tuple[str, ...]:
     return () if allocation is None or allocation.pool is None else (allocation.pool,)
+
+
+def _placed_in(allocation: AllocationFacts | None) -> tuple[str, ...]:
+    return () if allocation is None else (allocation.namespace,)
 
 
 def _on_cluster(allocation: AllocationFacts | None) -> tuple[str, ...]:

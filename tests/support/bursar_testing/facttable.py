@@ -63,6 +63,10 @@ class Table:
         """By pool."""
         return [item for item in self.allocation_list if item.pool == name]
 
+    def allocations_in(self, namespace: str) -> Iterable[AllocationFacts]:
+        """By namespace."""
+        return [item for item in self.allocation_list if item.namespace == namespace]
+
     def allocations_of_cluster(self, name: str) -> Iterable[AllocationFacts]:
         """By cluster."""
         return [item for item in self.allocation_list if item.cluster == name]
