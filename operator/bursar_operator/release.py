@@ -17,7 +17,6 @@ from bursar_kube.client import Kube
 from bursar_kube.errors import AlreadyExists, Forbidden, KubeError, NotFound
 from bursar_kube.queue import WorkQueue
 from bursar_kube.resources import ALLOCATIONS, EVENTS
-from bursar_ledger.errors import BadReport
 from bursar_ledger.ledger import Ledger
 from bursar_operator.books import Books
 from bursar_operator.directory import Directory
@@ -32,6 +31,7 @@ Obj = dict[str, Any]
 Key = tuple[str, str]
 KINDS: Final = ("Allocation", "Cluster", "Membership", "Project", "QuotaPool")
 SWEEP_SECONDS: Final = 5.0
+UNPUBLISHED_SECONDS: Final = 1.0
 WORKERS: Final = 2
 LOG = structlog.get_logger("bursar.release")
 
@@ -197,10 +197,12 @@ class Releases:
             return None
         if not self._is_news(obj):
             return None
+        if self._books.revision(obj["metadata"]["uid"]) is None:
+            return UNPUBLISHED_SECONDS  # nobody was told of it yet, so there is nothing to acknowledge
         uid, text = obj["metadata"]["uid"], obj["metadata"]["annotations"][RELEASE_STATEMENT]
         found = self._refusal(obj, text)
         if found is None:
-            found = await self._take(obj, SignedStatement.parse(text))
+            await self._take(obj, SignedStatement.parse(text))
         self._judged[uid] = text, "deletionTimestamp" in obj["metadata"]
         if found is not None:
             await self._refuse(obj, text, *found)
@@ -231,13 +233,10 @@ class Releases:
         trusted = trusted_keys(cluster) if cluster is not None else ()
         return release.refusal(signed, subject, trusted, int(self._now().timestamp()), age)
 
-    async def _take(self, obj: Obj, signed: SignedStatement) -> tuple[Refusal, str] | None:
+    async def _take(self, obj: Obj, signed: SignedStatement) -> None:
         """Through the ledger, so that the grants see an acknowledgement like any other."""
         self._take_in(signed)
-        try:
-            await self._ledger.take_statement(signed, int(self._now().timestamp()))
-        except BadReport as error:
-            return Refusal.OTHER_ALLOCATION, f"{error}; there is nothing at the scheduler to wait for"
+        await self._ledger.take_statement(signed, int(self._now().timestamp()))
         said, metadata = signed.statement, obj["metadata"]
         self._refused.pop(said.uid, None)
         self._metrics.statements.labels("Taken").inc()
@@ -245,14 +244,13 @@ class Releases:
         LOG.warning(note, namespace=metadata["namespace"], name=metadata["name"], uid=said.uid, key=signed.public_key)
         once = signed.signature
         await self._tell(overdue.event(obj, "Allocation", Reason.STATEMENT_TAKEN, note, self._now(), once=once, is_loud=False))
-        return None
 
     def _take_in(self, signed: SignedStatement) -> None:
         said = signed.statement
         self._books.stated[said.uid] = release.unreported_hours(said, self._directory.scales(said.cluster))
 
     async def _refuse(self, obj: Obj, text: str, refusal: Refusal, words: str) -> None:
-        note = f"the release statement does not count ({refusal}): {words}"
+        note = f"the release statement {release.mark(text)} does not count ({refusal}): {words}"
         self._refused[obj["metadata"]["uid"]] = note
         self._metrics.statements.labels(str(refusal)).inc()
         await self._tell(overdue.event(obj, "Allocation", Reason.STATEMENT_REFUSED, note, self._now(), once=f"{refusal}{text}"))

@@ -54,7 +54,7 @@ def register(group: typer.Typer) -> None:
 
 async def hand_over(project: str, name: str, text: str, kubeconfig: str, wait_seconds: float) -> str:
     """Put the statement on the allocation; what became of it. `Refused` where it does not count."""
-    from bursar_domain.release import SignedStatement
+    from bursar_domain.release import SignedStatement, mark
     from bursar_kube.client import Kube
     from bursar_kube.resources import ALLOCATIONS
 
@@ -68,9 +68,10 @@ async def hand_over(project: str, name: str, text: str, kubeconfig: str, wait_se
         uid = (await kube.get(ALLOCATIONS, name, namespace))["metadata"]["uid"]
         if signed.statement.uid != uid:
             raise Refused(f"the statement is about {signed.statement.uid}, and this is {uid}; make one for it")
-        metadata = {"uid": uid, "annotations": {RELEASE_STATEMENT: signed.canonical().decode()}}
+        put = signed.canonical().decode()
+        metadata = {"uid": uid, "annotations": {RELEASE_STATEMENT: put}}
         await kube.merge_patch(ALLOCATIONS, name, {"metadata": metadata}, namespace)
-        return await _outcome(kube, namespace, name, uid, time.monotonic() + wait_seconds)
+        return await _outcome(kube, (namespace, name, uid), mark(put), time.monotonic() + wait_seconds)
     finally:
         await kube.close()
 
@@ -86,10 +87,11 @@ async def _namespace(kube: Any, project: str) -> str:
     return str((found.get("status") or {}).get("namespace") or found["spec"].get("namespace") or project_namespace(project))
 
 
-async def _outcome(kube: Any, namespace: str, name: str, uid: str, until: float) -> str:
+async def _outcome(kube: Any, of: tuple[str, str, str], statement: str, until: float) -> str:
     from bursar_kube.errors import NotFound
     from bursar_kube.resources import ALLOCATIONS
 
+    namespace, name, uid = of
     while True:
         try:
             found = await kube.get(ALLOCATIONS, name, namespace)
@@ -98,7 +100,7 @@ async def _outcome(kube: Any, namespace: str, name: str, uid: str, until: float)
         if found["metadata"]["uid"] != uid:
             return f"{name} is released; another allocation of that name was made since"
         ready = find_condition((found.get("status") or {}).get("conditions"), READY)
-        if ready is not None and ready["reason"] == Reason.STATEMENT_REFUSED:
+        if ready is not None and ready["reason"] == Reason.STATEMENT_REFUSED and statement in ready["message"]:
             raise Refused(str(ready["message"]))
         if time.monotonic() >= until:
             message = ready["message"] if ready is not None else "nobody has looked at it yet; does the operator run?"
