@@ -226,6 +226,7 @@ class Grants:
             enforced_at=self._ledger.enforced_at(row.uid),
             problem=gathered.problem,
             causes=gathered.view.causes,
+            place=gathered.view.place,
             counted=gathered.view.counted,
             figures=self._ledger.figures(row.uid),
             account=gathered.account,

@@ -41,7 +41,7 @@ class Waitlist:
         self._fresh: dict[str, Waiting] = {}
         self._room = 0
         self._scanned = 0
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, dict[str, int]] = {}
         self._places_until = 0.0
         self._seniors: list[Waiting] = []
         self._seniors_until = 0.0
@@ -100,16 +100,21 @@ class Waitlist:
         return news
 
     def place(self, uid: str, now: float) -> Place | None:
-        """Its place among those that wait for room in the same pool; None for one that does not."""
+        """Its place among those that wait for room in the same pool; None for one that does not. May be a second old."""
+        waiting = self._waiting.get(uid)
+        if waiting is None or not waiting.causes:
+            return None
         if now >= self._places_until:
             self._places = _places(self._waiting.values())
             self._places_until = now + REFRESH_SECONDS
-        return self._places.get(uid)
+        queue = self._places.setdefault(waiting.causes[0].pool, {})
+        return queue.setdefault(uid, len(queue) + 1), len(queue)
 
 
-def _places(waiting: Iterable[Waiting]) -> dict[str, Place]:
-    queues: dict[str, list[str]] = {}
+def _places(waiting: Iterable[Waiting]) -> dict[str, dict[str, int]]:
+    queues: dict[str, dict[str, int]] = {}
     for item in sorted(waiting, key=lambda item: item.since):
         if item.causes:
-            queues.setdefault(item.causes[0].pool, []).append(item.uid)
-    return {uid: (number, len(queue)) for queue in queues.values() for number, uid in enumerate(queue, 1)}
+            queue = queues.setdefault(item.causes[0].pool, {})
+            queue[item.uid] = len(queue) + 1
+    return queues

@@ -1,6 +1,6 @@
 """What an allocation's status says for people: conditions and figures, and when they are worth a write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,8 @@ class Standing:
     enforced_at: datetime | None = None
     problem: Problem | None = None
     causes: Sequence[Cause] = ()
+    place: tuple[int, int] | None = None
+    """Which one it is, of how many that wait for the pool of the first cause."""
     counted: bool = True
     """Whether every pool on the path is claimed and counted."""
     figures: Figures | None = None
@@ -59,10 +61,22 @@ def granted(standing: Standing) -> Verdict:
     if standing.problem is not None:
         return False, standing.problem.reason, standing.problem.message
     if standing.causes:
-        return False, standing.causes[0].reason, " ".join(cause.message for cause in standing.causes)
+        return False, standing.causes[0].reason, " ".join([*(cause.message for cause in standing.causes), *_place(standing)])
     if not standing.counted:
         return False, Reason.EPOCH_PENDING, "the pool is being counted; the grant follows by itself."
     return False, Reason.WAITING, "the request waits for its turn at the pool; the grant follows by itself."
+
+
+def _place(standing: Standing) -> Iterable[str]:
+    if standing.place is not None:
+        number, count = standing.place
+        yield f"It is {ordinal(number)} of {count:,} that wait for pool {standing.causes[0].pool}."
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, …"""
+    last = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{'th' if 11 <= number % 100 <= 13 else last}"
 
 
 def _withdrawn(state: GrantState) -> Verdict:

@@ -15,6 +15,7 @@ from bursar_kube.resources import ALLOCATIONS, CLUSTERS, NAMESPACES, PROJECTS, Q
 from bursar_operator.allocation import Grants
 from bursar_operator.domain import hours
 from bursar_operator.domain.rows import Book, Row, book_of, row_of
+from bursar_operator.domain.shape import path_up
 from bursar_operator.informers import Informers
 from bursar_testing import manifests
 from bursar_testing.grantledger import GrantLedger
@@ -74,10 +75,11 @@ class Site:
         """Namespace of the project."""
         return f"project-{self.name}"
 
-    async def pool(self, suffix: str, limit: int, parent: str | None = None, **resources: int) -> str:
-        """A pool of CPU hours (and others); its full name."""
+    async def pool(self, suffix: str, limit: int, parent: str | None = None, spec: Obj | None = None, **resources: int) -> str:
+        """A pool of CPU hours (and others), with more fields of its spec; its full name."""
         name = f"{self.name}-{suffix}"
         manifest = manifests.pool(name, self.name, limit, f"{self.name}-{parent}" if parent else None)
+        manifest["spec"] |= spec or {}
         manifest["spec"]["resources"] += [{"name": key, "hours": amount} for key, amount in resources.items()]
         await self.kube.create(QUOTAPOOLS, manifest)
         self.pools.append(name)
@@ -162,9 +164,10 @@ class Site:
         """Pools whose total is not the sum of what they hold, once nothing is open; empty when all is well."""
         rows = list((await self.rows()).values())
         books = {name: await self.book(name) for name in self.pools}
+        parents = {name: item.pool.parent for name, item in books.items()}
         wrong = []
         for name, book in books.items():
-            below = {name} | {other for other, item in books.items() if item.pool.parent == name}
+            below = {other for other in books if name in path_up(parents, other)}
             held = hours.total([row.state.charged for row in rows if row.leaf in below])
             if book.intents or not hours.same(book.granted or {}, hours.plus(held, book.spent)):
                 wrong.append(f"{name}: granted {book.granted}, held {held}, spent {book.spent}, open {len(book.intents)}")
