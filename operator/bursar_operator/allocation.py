@@ -145,15 +145,16 @@ class Grants:
             self._gather.help_hindered()
 
     async def _sweep(self) -> None:
-        """Look at everything at start and again every recount, slowly enough to let changes pass; then count the pools."""
+        """Look at everything, slowly enough to let changes pass, then count the pools: at start, where somebody may have
+        edited them while nobody led, and again every recount."""
         while True:
             keys = self._copies.keys()
             for first in range(0, len(keys), SWEEP_BATCH):
                 for key in keys[first : first + SWEEP_BATCH]:
                     self._queue.add(key)
                 await asyncio.sleep(SWEEP_PAUSE)
-            await asyncio.sleep(self._recount_seconds)
             self._pools.recount()
+            await asyncio.sleep(self._recount_seconds)
 
     # one allocation
 

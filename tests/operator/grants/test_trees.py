@@ -1,6 +1,7 @@
 """Trees of pools on the real API server: several levels, what one project may hold, overcommitment, places in the queue."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -190,7 +191,7 @@ async def test_those_that_wait_say_which_place_they_have(site: Site) -> None:
     await site.ask("a", pool, 95)
     await site.lead()
     await eventually(lambda: site.cpu("a"), (95, 95))
-    for number in range(3):
-        await site.ask(f"w{number}", pool, 10)
-        await eventually(lambda name=f"w{number}": reason(site, name), "QuotaExceeded")
+    for name in ("w0", "w1", "w2"):
+        await site.ask(name, pool, 10)
+        await eventually(partial(reason, site, name), "QuotaExceeded")
     assert f"It is 3rd of 3 that wait for pool {pool}." in await message(site, "w2")
