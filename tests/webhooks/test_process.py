@@ -1,6 +1,5 @@
 """The process: bad settings, its certificate and a new one, what it says when it cannot decide, and its end."""
 
-import asyncio
 import os
 import signal
 import ssl
@@ -10,32 +9,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import orjson
 import pytest
-import yaml
 
 from bursar_kube.client import Kube
-from bursar_kube.errors import Forbidden, Unavailable
+from bursar_kube.errors import Forbidden
 from bursar_kube.resources import ALLOCATIONS, SECRETS
 from bursar_local.controlplane import ControlPlane
 from bursar_operator.certificates import issue
-from bursar_testing.relay import Relay
 from bursar_testing.waiting import eventually
 from bursar_testing.webhooks import (
-    NAMESPACE,
     Webhook,
     fitting_allocation,
     hours,
     launch,
-    point_to,
     put_certificate,
     ready,
-    register,
 )
-from bursar_webhooks.view import View
 
 BAD_SETTINGS = {
     "no port": ({}, "BURSAR_WEBHOOKS_PORT: is not set"),
@@ -114,22 +106,6 @@ async def test_says_when_it_is_not_ready(plane: ControlPlane, kube: Kube, webhoo
         await eventually(lambda: webhook.answers("/readyz"))
 
 
-async def test_without_the_webhook_nothing_is_stored_and_everything_can_be_released(
-    plane: ControlPlane, kube: Kube, webhook: Webhook, tmp_path: Path
-) -> None:
-    made = await kube.create(ALLOCATIONS, fitting_allocation())
-    name = made["metadata"]["name"]
-    nobody = replace(webhook, url="https://127.0.0.1:1")
-    await point_to(kube, nobody)
-    try:
-        await _until_unreachable(kube)
-        await kube.delete(ALLOCATIONS, name, NAMESPACE)
-        await kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, NAMESPACE)
-        assert name not in [item["metadata"]["name"] for item in await kube.list(ALLOCATIONS, NAMESPACE)]
-    finally:
-        await register(kube, webhook)
-
-
 async def test_counts_what_it_judged(webhook: Webhook, kube: Kube) -> None:
     with pytest.raises(Forbidden):
         await kube.create(ALLOCATIONS, fitting_allocation(resources=hours(gpu=16_000)))
@@ -149,21 +125,6 @@ async def test_a_body_that_is_no_review_is_a_bad_request(webhook: Webhook, body:
 async def test_a_body_without_end_is_cut_off(webhook: Webhook) -> None:
     with _client(webhook) as client:
         assert client.post("/validate", content=b" " * (9 * 2**20)).status_code == 413
-
-
-async def _until_unreachable(kube: Kube) -> None:
-    """Until the API server has seen the change: then nothing is stored."""
-    async with asyncio.timeout(30):
-        while not await _is_unreachable(kube):  # noqa: ASYNC110 - nothing here knows when
-            await asyncio.sleep(0.02)
-
-
-async def _is_unreachable(kube: Kube) -> bool:
-    try:
-        await kube.create(ALLOCATIONS, fitting_allocation(), dry_run=True)
-    except Unavailable as error:
-        return "failed calling webhook" in error.message
-    return False
 
 
 _PLURALS = ["clusters", "projects", "memberships", "quotapools", "allocations"]
@@ -186,23 +147,3 @@ def _ask(webhook: Webhook, obj: dict[str, Any]) -> dict[str, Any]:
     with _client(webhook) as client:
         answer: dict[str, Any] = client.post("/validate", json=review).json()["response"]
     return answer
-
-
-async def test_decides_nothing_from_a_copy_that_may_be_old(plane: ControlPlane, seeded: None, tmp_path: Path) -> None:
-    address = urlsplit(plane.url)
-    relay = await Relay.start(address.hostname or "", address.port or 0)
-    document = yaml.safe_load(plane.kubeconfig.read_text())
-    document["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
-    (tmp_path / "relayed").write_text(yaml.safe_dump(document))
-    kube = await Kube.connect(str(tmp_path / "relayed"))
-    view = View(kube, stale_seconds=3, now=lambda: datetime.now(UTC))
-    try:
-        await view.start()
-        await eventually(lambda: view.problem() is None, "it has a copy of everything")
-        assert view.cluster("alpha")
-        relay.freeze()
-        await eventually(lambda: "it has heard nothing of" in (view.problem() or ""), "silence is noticed")
-    finally:
-        await view.stop()
-        await kube.close()
-        await relay.stop()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
 
 from bursar_kube.client import Kube
 from bursar_kube.errors import KubeError
@@ -84,7 +85,9 @@ async def test_a_destroyed_secret_is_made_again_without_a_gap(rotated: Webhook, 
         await keeper.ensure()
         await shown(kube, rotated)
         await written.more()
-    assert (await kept(kube)).certificate != before.certificate
+    after = await kept(kube)
+    assert after.certificate != before.certificate
+    assert x509.load_pem_x509_certificates(before.authorities)[0] in x509.load_pem_x509_certificates(after.authorities)
     assert written.failures == []
 
 

@@ -11,11 +11,11 @@ import orjson
 
 def review_of(obj: Mapping[str, Any]) -> bytes:
     """The API server's question about a create."""
-    kind = {"group": "bursar.dev", "version": "v1alpha1", "kind": obj["kind"]}
+    version = {"group": "bursar.dev", "version": "v1alpha1"}
     request: dict[str, Any] = {
         "uid": "b9e0a4a8-2f4d-4b0e-a8b5-2f7a3a1c9d11",
-        "kind": kind,
-        "resource": kind | {"kind": "allocations"},
+        "kind": version | {"kind": obj["kind"]},
+        "resource": version | {"resource": "allocations"},
     }
     metadata = obj["metadata"]
     request |= {"name": metadata["name"], "namespace": metadata.get("namespace"), "operation": "CREATE", "object": obj}
