@@ -11,7 +11,7 @@ import typer
 
 COMMANDS = (
     *("up", "down", "apply", "get", "balance", "usage", "statement", "entries"),
-    *("allocations", "audit", "clusters", "explain", "doctor"),
+    *("allocations", "audit", "clusters", "explain", "doctor", "uninstall"),
 )
 MODULES = {"down": "up"}
 
