@@ -24,7 +24,18 @@ def judged(**fields: Any) -> dict[str, tuple[str, str]]:
 
 
 def test_a_granted_and_enforced_allocation_is_ready() -> None:
-    assert judged() == {
+    assert judged() == {"Ready": ("True", "Ready"), "Granted": ("True", "Granted"), "Enforced": ("True", "Enforced")}
+
+
+def test_what_was_unusual_once_stays_and_says_that_it_is_over() -> None:
+    base = Standing(facts(row()), row().state, NOW, "alpha")
+    odd = standing.conditions(replace(base, now=END, figures=Figures(exhausted=True, overdrawn=True, usage_stale=True)), [])
+    assert {item["type"]: item["status"] for item in odd if item["reason"] not in standing.USUAL} == {
+        "Ready": "False", "Granted": "True", "Enforced": "True",
+        "Expired": "True", "Exhausted": "True", "Overdrawn": "True", "UsageStale": "True",
+    }  # fmt: skip
+    calm = standing.conditions(base, odd)
+    assert {item["type"]: (item["status"], item["reason"]) for item in calm} == {
         "Ready": ("True", "Ready"),
         "Granted": ("True", "Granted"),
         "Enforced": ("True", "Enforced"),
@@ -33,6 +44,7 @@ def test_a_granted_and_enforced_allocation_is_ready() -> None:
         "Expired": ("False", "Active"),
         "UsageStale": ("False", "UsageCurrent"),
     }
+    assert standing.urgent({"conditions": odd}, {"conditions": calm})
 
 
 @pytest.mark.parametrize(
