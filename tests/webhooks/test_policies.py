@@ -2,15 +2,19 @@
 
 import asyncio
 from contextlib import nullcontext
+from itertools import product
 
 import pytest
 
+from bursar_crds.quotapool import QuotaPool
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import Forbidden, Invalid, NotFound
 from bursar_kube.resources import ALLOCATIONS, MEMBERSHIPS, NAMESPACES, PROJECTS, QUOTAPOOLS, SERVICEACCOUNTS
 from bursar_local.controlplane import ControlPlane
+from bursar_testing.facttable import Table
 from bursar_testing.manifests import resource
 from bursar_testing.webhooks import NAMESPACE, YEAR, Webhook, fitting_allocation, fresh, grant, hours
+from bursar_webhooks.quotapool import changes
 
 
 async def release(kube: Kube, name: str) -> None:
@@ -104,6 +108,38 @@ async def test_a_pool_that_was_never_drawn_on_goes(webhook: Webhook, kube: Kube)
     name = fresh("pool")
     await kube.create(QUOTAPOOLS, pool(name))
     await kube.delete(QUOTAPOOLS, name)
+
+
+async def test_policy_and_webhook_agree_on_what_a_pool_keeps(kube: Kube, seeded: None) -> None:
+    """Every way to grant, list and strike two resources and a third: the twin in the webhook says the same."""
+    name, names = fresh("twin"), ("cpu", "gpu")
+    await kube.create(QUOTAPOOLS, pool(name))
+    lists = [hours(cpu=1), hours(gpu=1), hours(cpu=1, gpu=1), hours(cpu=0, gpu=5)]
+    compared = 0
+    for granted in ({}, {"cpu": 5}, {"gpu": 7}, {"cpu": 5, "gpu": 7}, {"cpu": 0, "gpu": 0}):
+        for before, after in product(lists, lists):
+            await grant(kube, name, dict.fromkeys(names, 0))
+            await kube.merge_patch(QUOTAPOOLS, name, {"spec": {"resources": before}})
+            await grant(kube, name, granted)
+            old = QuotaPool.parse_stored(await kube.get(QUOTAPOOLS, name))
+            new = old.model_copy(
+                update={"spec": QuotaPool.parse(pool(name) | {"spec": {**pool(name)["spec"], "resources": after}}).spec}
+            )
+            assert await refuses(kube, name, after) == bool(changes(new, old, Table())), (granted, before, after)
+            compared += 1
+    assert compared == 80
+    await grant(kube, name, dict.fromkeys(names, 0))
+    await kube.delete(QUOTAPOOLS, name)
+
+
+async def refuses(kube: Kube, name: str, resources: list[Obj]) -> bool:
+    """Whether the policy lets the pool hold these."""
+    try:
+        await kube.merge_patch(QUOTAPOOLS, name, {"spec": {"resources": resources}}, dry_run=True)
+    except Forbidden as error:
+        assert "keep-granted-resources.bursar.dev" in error.message
+        return True
+    return False
 
 
 async def test_a_project_with_use_stays_unless_confirmed(webhook: Webhook, kube: Kube) -> None:
