@@ -8,7 +8,7 @@ import orjson
 
 from bursar_kube.connection import Connection, Credentials, find_connection
 from bursar_kube.errors import Gone, KubeError, from_status
-from bursar_kube.guard import Guard
+from bursar_kube.guard import Gate
 from bursar_kube.resources import ResourceType
 from bursar_kube.transport import Transport
 
@@ -25,6 +25,7 @@ WATCH_SECONDS: Final = 300
 SILENCE_SECONDS: Final = 75.0  # bookmarks come once a minute
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 
@@ -57,14 +58,14 @@ class Kube:
         return cls._over(await find_connection(kubeconfig, context), agent, None)
 
     @classmethod
-    def _over(cls, found: Connection, agent: str, guard: Guard | None) -> "Kube":
-        transport = Transport(found.server, found.tls, found.server_name, found.proxy, guard)
-        bare = Transport(found.server, found.bare_tls, found.server_name, found.proxy, guard)
+    def _over(cls, found: Connection, agent: str, gate: Gate | None) -> "Kube":
+        transport = Transport(found.server, found.tls, found.server_name, found.proxy, gate)
+        bare = Transport(found.server, found.bare_tls, found.server_name, found.proxy, gate)
         return cls(found, transport, bare, found.credentials, agent=agent)
 
-    def guarded(self, guard: Guard) -> "Kube":
-        """The same server and identity over connections of its own, on which no write goes out once `guard` raises."""
-        return self._over(self._connection, self._agent, guard)
+    def guarded(self, gate: Gate) -> "Kube":
+        """The same server and identity over connections of its own, on which every write passes the gate."""
+        return self._over(self._connection, self._agent, gate)
 
     @property
     def server(self) -> str:
@@ -93,10 +94,11 @@ class Kube:
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
         timeout: float = CALL_SECONDS,
     ) -> Obj:
         """Any call; the answer's JSON document."""
-        headers = await self._headers()
+        headers = await self._headers() | {"Accept": accept}
         data = None
         if body is not None:
             headers["Content-Type"] = content_type
@@ -151,6 +153,19 @@ class Kube:
     async def replace_status(self, rt: ResourceType, obj: Obj) -> Obj:
         """PUT of the status alone; with `metadata.resourceVersion` it is a compare-and-swap."""
         return await self.raw("PUT", rt.path(_name(obj), _namespace(rt, obj), "status"), obj)
+
+    async def swap_status(self, rt: ResourceType, obj: Obj) -> Obj:
+        """As `replace_status`, for half the bytes: the status alone goes out and metadata alone come back.
+
+        `obj` is whole as its `metadata.resourceVersion` names it, and so is what is returned: the server stores it only if it
+        holds that very version. What the schema would prune from a status or add to it may not be in there.
+        """
+        metadata = obj["metadata"]
+        held = {name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion") if name in metadata}
+        body: Obj = {"apiVersion": rt.api_version, "kind": rt.kind, "metadata": held, "status": obj["status"]}
+        path = rt.path(_name(obj), _namespace(rt, obj), "status")
+        answer = await self.raw("PUT", path, body, accept=METADATA)
+        return {**obj, "metadata": answer["metadata"]}
 
     async def merge_patch(
         self,

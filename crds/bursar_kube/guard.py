@@ -4,7 +4,9 @@ A process that was stopped for a while goes on where it stood, perhaps between a
 check stands where the bytes are handed over: after the connection was waited for, and once more before the body.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import aiohttp
@@ -17,9 +19,44 @@ Guard = Callable[[], None]
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def guarded(guard: Guard) -> type[aiohttp.ClientRequest]:
-    """The kind of request whose writes pass `guard`, for `aiohttp.ClientSession(request_class=…)`; reads always go."""
+class Gate:
+    """The way out for the writes of one process; reads always go.
 
+    `aiohttp.ClientSession(request_class=gate.request_class, middlewares=(gate.pass_through,))` sends through it.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self.request_class = _guarded(guard)
+        self._guard = guard
+        self._closed = False
+        self._under_way = 0
+        self._empty = asyncio.Event()
+
+    async def pass_through(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send the request, counted while there is no answer."""
+        if request.method in READS:
+            return await handler(request)
+        if self._closed:
+            await asyncio.Event().wait()
+        self._guard()
+        self._under_way += 1
+        try:
+            return await handler(request)
+        finally:
+            self._under_way -= 1
+            if self._closed and not self._under_way:
+                self._empty.set()
+
+    async def close(self, seconds: float) -> None:
+        """Let no more writes begin (whoever tries waits until it is cancelled), and wait for the answers to the others."""
+        self._closed = True
+        if self._under_way:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
+
+
+def _guarded(guard: Guard) -> type[aiohttp.ClientRequest]:
     class GuardedRequest(aiohttp.ClientRequest):
         async def send(self, conn: Connection) -> aiohttp.ClientResponse:
             if self.method not in READS:

@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from bursar_kube.errors import ServerTimeout, Unavailable, from_response
-from bursar_kube.guard import Guard, guarded
+from bursar_kube.guard import Gate
 
 CONNECT_SECONDS = 5.0
 _READ_BUFFER = 2**21  # events can be larger than aiohttp's own buffer, and fewer wake-ups load faster
 
 
 class Transport:
-    """A pool of connections that show (or do not show) a client certificate; writes pass `guard` where there is one."""
+    """A pool of connections that show (or do not show) a client certificate; writes pass the gate where there is one."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Transport:
         tls: ssl.SSLContext | None,
         server_name: str | None,
         proxy: str | None,
-        guard: Guard | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._server = server
         self._server_name = server_name
@@ -31,7 +31,8 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=256, ssl=tls if tls is not None else True),
             read_bufsize=_READ_BUFFER,
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=guarded(guard) if guard is not None else aiohttp.ClientRequest,
+            request_class=gate.request_class if gate is not None else aiohttp.ClientRequest,
+            middlewares=(gate.pass_through,) if gate is not None else (),
         )
 
     async def close(self) -> None:

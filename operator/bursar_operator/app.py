@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import sys
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -17,6 +18,7 @@ from bursar_domain.keys import Signer
 from bursar_domain.units import DAY
 from bursar_kube.client import Kube
 from bursar_kube.errors import NotLeading
+from bursar_kube.guard import Gate
 from bursar_kube.lease import Leadership, default_identity
 from bursar_kube.resources import QUOTAPOOLS
 from bursar_ledger.errors import StaleEpoch
@@ -40,6 +42,7 @@ from bursar_operator.project import Projects
 from bursar_operator.release import Releases
 from bursar_operator.settings import OperatorSettings
 
+ANSWER_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 0.8
 RETRY_SECONDS: Final = 5.0
 ROLL_AFTER_DAYS: Final = 400
@@ -70,8 +73,6 @@ class Operator:
 
     async def run(self) -> None:
         """Everything from the first look at the Lease to its release."""
-        # Kopf takes long to import; meanwhile the Lease is taken and objects arrive.
-        self._kopf = asyncio.create_task(asyncio.to_thread(import_module, "bursar_operator.handlers"), name="import")
         signer = signing.load_or_create(self._settings.signing_key_file)
         self._listen_for_signals()
         async with AsyncExitStack() as stack:
@@ -82,6 +83,8 @@ class Operator:
             stack.push_async_callback(ledger.close)
             bare = await Kube.connect(str(self._settings.kubeconfig) if self._settings.kubeconfig else None, agent=self._agent)
             stack.push_async_callback(bare.close)
+            # Kopf takes long to import; meanwhile the Lease is taken and objects arrive.
+            self._kopf = asyncio.create_task(asyncio.to_thread(import_handlers), name="import")
             leadership = Leadership(
                 bare,
                 namespace=self._settings.system_namespace,
@@ -91,13 +94,14 @@ class Operator:
             self._health.leader = lambda: said_of_leader(leadership)
             # Whatever is written from here on, but for the Lease, goes out only while nobody else can lead.
             ledger.guard(leadership.check)
-            kube = bare.guarded(leadership.check)
+            gate = Gate(leadership.check)
+            kube = bare.guarded(gate)
             stack.push_async_callback(kube.close)
-            stack.push_async_callback(self._end, leadership)
-            self._begin(LEADERSHIP, self._lead(leadership, kube, ledger, signer))
+            stack.push_async_callback(self._end, leadership, gate)
+            self._begin(LEADERSHIP, self._lead(leadership, gate, kube, ledger, signer))
             await self._until_over(leadership)
 
-    async def _lead(self, leadership: Leadership, kube: Kube, ledger: Ledger, signer: Signer) -> None:
+    async def _lead(self, leadership: Leadership, gate: Gate, kube: Kube, ledger: Ledger, signer: Signer) -> None:
         self._health.missing(LEADERSHIP, "waits for the Lease")
         epoch = await leadership.acquire()
         self._metrics.leader.set(1)
@@ -121,15 +125,15 @@ class Operator:
         self._begin("clusters", parts.clusters.run())
         self._begin("releases", parts.releases.run())
         self._begin("grants", parts.guard_grants())
-        await self._run_kopf(parts, leadership)
+        await self._run_kopf(parts, gate)
 
-    async def _run_kopf(self, parts: "Parts", leadership: Leadership) -> None:
+    async def _run_kopf(self, parts: "Parts", gate: Gate) -> None:
         if self._kopf is not None:
             await self._kopf
         from bursar_operator import handlers
 
         ready = asyncio.Event()
-        registry = handlers.registry(parts.projects, parts.clusters, self._settings.kubeconfig, leadership.check, self._agent)
+        registry = handlers.registry(parts.projects, parts.clusters, self._settings.kubeconfig, gate, self._agent)
         kopf_task = self._begin("kopf", handlers.operate(registry, ready))
         await ready.wait()
         self._listen_for_signals()  # Kopf took the signals; it ends with the rest, not before
@@ -170,11 +174,13 @@ class Operator:
             raise error
         raise RuntimeError(f"the part {name} ended by itself")
 
-    async def _end(self, leadership: Leadership) -> None:
-        """Let the Lease go before anything else, so that the next one need not wait until the parts have ended."""
+    async def _end(self, leadership: Leadership, gate: Gate) -> None:
+        """Let the Lease go as soon as every write has its answer: the next one need not wait until the parts have ended."""
         LOG.info("stopping")
         self._metrics.leader.set(0)
         asyncio.get_running_loop().set_exception_handler(at_the_end)
+        if leadership.leading:
+            await gate.close(ANSWER_SECONDS)
         for task in self._tasks:
             task.cancel()
         await leadership.release()
@@ -316,6 +322,18 @@ def said_of_leader(leadership: Leadership) -> str:
         return ""
     here = " (this process)" if leadership.leading else ""
     return f"{leadership.holder}{here}, term {leadership.term}"
+
+
+def import_handlers() -> None:
+    """Import Kopf. It looks for the official client to recognise its objects; we have none, and it would take twice as long."""
+    absent = "kubernetes" not in sys.modules
+    if absent:
+        sys.modules["kubernetes"] = None  # type: ignore[assignment]
+    try:
+        import_module("bursar_operator.handlers")
+    finally:
+        if absent:
+            del sys.modules["kubernetes"]
 
 
 async def highest_epoch(kube: Kube, ledger: Ledger) -> int:

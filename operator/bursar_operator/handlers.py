@@ -1,6 +1,6 @@
 """Kopf: runs the process and its finalizers, and says which Project or Cluster changed. The work is done elsewhere.
 
-Its own writes (finalizers, progress) pass the same guard as ours: once another process may lead, Kopf writes nothing either.
+Its own writes (finalizers, progress) pass the same gate as ours: once another process may lead, Kopf writes nothing either.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import yaml
 
 from bursar_crds.names import FINALIZER, GROUP, VERSION
 from bursar_kube.errors import KubeError
-from bursar_kube.guard import Guard, guarded
+from bursar_kube.guard import Gate
 
 STORAGE: Final = "bursar"  # `status.bursar`, which the definitions keep whole
 AGAIN_SECONDS: Final = 2.0
@@ -33,9 +33,9 @@ class Controller(Protocol):
 
 
 def registry(
-    projects: Controller, clusters: Controller, kubeconfig: Path | None, guard: Guard, agent: str
+    projects: Controller, clusters: Controller, kubeconfig: Path | None, gate: Gate, agent: str
 ) -> kopf.OperatorRegistry:
-    """Handlers of Project and Cluster, and the login, as `agent` (the User-Agent) whose writes pass `guard`."""
+    """Handlers of Project and Cluster, and the login, as `agent` (the User-Agent) whose writes pass the gate."""
     made = kopf.OperatorRegistry()
     for plural, controller in (("projects", projects), ("clusters", clusters)):
         _handle(made, plural, controller)
@@ -43,7 +43,7 @@ def registry(
     @kopf.on.login(registry=made)
     async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
         found = _connection(kubeconfig) if kubeconfig else kopf.login_with_service_account(**kwargs)
-        return None if found is None else _session(found, guard, agent)
+        return None if found is None else _session(found, gate, agent)
 
     return made
 
@@ -117,13 +117,14 @@ def _connection(kubeconfig: Path) -> kopf.ConnectionInfo:
     )
 
 
-def _session(found: kopf.ConnectionInfo, guard: Guard, agent: str) -> kopf.AiohttpSession:
+def _session(found: kopf.ConnectionInfo, gate: Gate, agent: str) -> kopf.AiohttpSession:
     """Kopf closes it."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
         headers={**found.as_http_headers(), "User-Agent": agent},
         trust_env=found.trust_env,
-        request_class=guarded(guard),
+        request_class=gate.request_class,
+        middlewares=(gate.pass_through,),
     )
     return kopf.AiohttpSession(aiohttp_session=session, server=found.server, default_namespace=found.default_namespace)
 

@@ -8,6 +8,7 @@ import pytest
 
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import NotFound, NotLeading
+from bursar_kube.guard import Gate
 from bursar_kube.lease import EPOCH_ANNOTATION, Leadership, default_identity, no_floor
 from bursar_kube.resources import CONFIGMAPS, LEASES
 from bursar_testing.relay import Relay
@@ -124,7 +125,7 @@ async def test_a_lease_that_was_edited_is_released_too(kube: Kube, namespace: st
 
 async def test_only_a_leader_writes(kube: Kube, namespace: str) -> None:
     leader = candidate(kube, namespace, "one")
-    guarded = kube.guarded(leader.check)
+    guarded = kube.guarded(Gate(leader.check))
     with pytest.raises(NotLeading):
         await guarded.create(CONFIGMAPS, config(namespace, "before"))
     await leader.acquire()
@@ -138,7 +139,7 @@ async def test_only_a_leader_writes(kube: Kube, namespace: str) -> None:
 
 async def test_who_cannot_renew_writes_nothing_though_it_could(kube: Kube, relayed: Kube, relay: Relay, namespace: str) -> None:
     leader = candidate(relayed, namespace, "one")
-    guarded = kube.guarded(leader.check)
+    guarded = kube.guarded(Gate(leader.check))
     await leader.acquire()
     relay.freeze()
     await eventually(lambda: refused(leader), "the lease may have run out")
@@ -151,7 +152,7 @@ async def test_who_cannot_renew_writes_nothing_though_it_could(kube: Kube, relay
 
 async def test_who_stood_still_writes_nothing_until_it_has_renewed(kube: Kube, namespace: str) -> None:
     leader = candidate(kube, namespace, "one")
-    guarded = kube.guarded(leader.check)
+    guarded = kube.guarded(Gate(leader.check))
     await leader.acquire()
     time.sleep(0.9)  # noqa: ASYNC251 - as a process that is stopped: nothing of it runs
     with pytest.raises(NotLeading):
@@ -186,7 +187,7 @@ async def test_a_write_that_was_checked_is_checked_again_before_its_body(kube: K
         if looks > 1:
             raise NotLeading("stopped in between")
 
-    guarded = kube.guarded(stops_after_one_look)
+    guarded = kube.guarded(Gate(stops_after_one_look))
     with pytest.raises(NotLeading):
         await guarded.create(CONFIGMAPS, config(namespace, "torn"))
     assert looks == 2

@@ -13,6 +13,7 @@ from bursar_local.controlplane import ControlPlane
 from bursar_local.crds import apply_definitions
 from bursar_local.files import share
 from bursar_local.kubeconfigs import service_account_kubeconfig
+from bursar_testing import audit
 from bursar_testing.operatorprocess import OperatorProcess, Stack
 
 BOUND_SECONDS = 30.0
@@ -30,7 +31,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     """Control plane, definitions, roles, webhook configuration, ledger and one operator with its own rights."""
     folder = tmp_path_factory.mktemp("operator")
     async with AsyncExitStack() as ending:
-        plane = await ControlPlane.start(folder / "controlplane")
+        plane = await ControlPlane.start(folder / "controlplane", api_server_arguments=audit.arguments(folder))
         ending.push_async_callback(plane.stop)
         await apply_definitions(plane.kubectl, share("crds"))
         for name in ("namespace", "operator", "roles"):

@@ -73,6 +73,23 @@ class OperatorProcess:
                 await asyncio.sleep(0.05)
         raise AssertionError(f"the operator is not ready: {answer}\n{self.log.read_text()[-8000:]}")
 
+    async def said(self, path: str) -> str:
+        """What it answers at /healthz, /readyz or /metrics; nothing before it listens."""
+        async with httpx.AsyncClient(timeout=5) as client:
+            try:
+                return (await client.get(f"{self.url}{path}")).text
+            except httpx.TransportError:
+                return ""
+
+    def pause(self) -> None:
+        """SIGSTOP: nothing of it runs until `resume`."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.child.returncode is None:
+            self.child.send_signal(signal.SIGCONT)
+
     async def stop(self) -> int:
         """SIGTERM; its exit status."""
         if self.child.returncode is None:
