@@ -67,6 +67,7 @@ class Grants:
         self._departures = Departures(kube, ledger, self._pools, self._queue.add)
         self._since: dict[str, tuple[hours.Hours, float]] = {}
         self._figures_written: dict[str, float] = {}
+        self._withheld: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._claimed = False
         self._stopping = False
@@ -136,6 +137,7 @@ class Grants:
         self._pools.withdraw(uid)
         self._since.pop(uid, None)
         self._figures_written.pop(uid, None)
+        self._withheld.discard(uid)
         self._queue.forget((namespace, obj["metadata"]["name"]))
         self._departures.add(obj)
 
@@ -171,7 +173,7 @@ class Grants:
         return 0.0
 
     async def _apply(self, obj: Obj, gathered: Gathered) -> bool:
-        """The next write of the allocation, or what others are to do for it; whether it was written."""
+        """The next write of the allocation, or what others are to do for it; whether it has to be looked at again."""
         row, facts = gathered.row, gathered.facts
         state = grant.settle(facts)
         if not row.deleting and not row.finalizer:
@@ -183,9 +185,32 @@ class Grants:
             before = obj.get("status") or {}
             after = standing.status(self._standing(obj, gathered, state), before)
             if self._worth_writing(gathered, state, before, after):
-                return await self._write_status(obj, after, row)
+                stored = await self._write_status(obj, after, row)
+                return not (stored and self._completes(gathered, state))
+            self._note_withheld(row.uid, before, after)
         self._ask(gathered)
         return False
+
+    def _completes(self, gathered: Gathered, state: GrantState) -> bool:
+        """Whether nothing but to publish is left to do after this state was written, so that a second look is for nothing."""
+        row, asked = gathered.row, gathered.row.asked
+        hindered = row.deleting or gathered.problem is not None or not gathered.view.counted
+        if hindered or not (state.granted == state.charged == gathered.facts.want == asked):
+            return False
+        self._publish(gathered, state)
+        self._gather.hindered.discard(row.key)
+        return True
+
+    def _note_withheld(self, uid: str, before: Obj, after: Obj) -> None:
+        """Remember whether it has something to say that is not worth a write of its own."""
+        if after != before:
+            self._withheld.add(uid)
+        else:
+            self._withheld.discard(uid)
+
+    def _publish(self, gathered: Gathered, state: GrantState) -> None:
+        if grant.unpublished(gathered.facts, state) and gathered.account is not None:
+            self._published(gathered.row.cluster, gathered.account)
 
     def _ask(self, gathered: Gathered) -> None:
         """What others are to do: open an operation, publish the grant."""
@@ -195,8 +220,7 @@ class Grants:
             self._pools.request(row, gathered.facts.path[-1], operations, self._waits_since(row))
         elif not gathered.facts.intents:
             self._pools.withdraw(row.uid)
-        if grant.unpublished(gathered.facts, row.state) and gathered.account is not None:
-            self._published(row.cluster, gathered.account)
+        self._publish(gathered, row.state)
         if gathered.problem is not None or not gathered.view.counted:
             self._gather.hindered.add(row.key)
         else:
@@ -260,17 +284,20 @@ class Grants:
         if row.uid in self._since:
             waits.append(SILENT_SECONDS)
         written = self._figures_written.get(row.uid)
-        if written is not None and self._clock() - written < FIGURES_SECONDS:
+        if row.uid in self._withheld and written is not None and self._clock() - written < FIGURES_SECONDS:
             waits.append(FIGURES_SECONDS - (self._clock() - written))
         return min([*waits, FARTHEST_SECONDS]) if waits else None
 
     # writes
 
     async def _write_status(self, obj: Obj, status: Obj, row: Row) -> bool:
-        stored = await self._certain(lambda: self._kube.replace_status(ALLOCATIONS, {**obj, "status": status}), obj)
-        if stored is not None:
-            self._figures_written[row.uid] = self._clock()
-            self._pools.decided(row)
+        """Whether it is stored; False after a conflict."""
+        stored = await self._certain(lambda: self._kube.swap_status(ALLOCATIONS, {**obj, "status": status}), obj)
+        if stored is None:
+            return False
+        self._figures_written[row.uid] = self._clock()
+        self._withheld.discard(row.uid)
+        self._pools.decided(row)
         return True
 
     async def _write_finalizers(self, obj: Obj, finalizers: list[str]) -> bool:
