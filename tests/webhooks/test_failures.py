@@ -105,6 +105,7 @@ async def test_with_all_replicas_down_nothing_is_stored_and_nothing_is_stuck(
         (nobody,) = free_ports(1)
         await behind(nobody)
         assert "connection refused" in await refused(kube)
+        await kube.merge_patch(QUOTAPOOLS, pool, {"metadata": {"annotations": {"bursar.dev/confirm-delete": pool}}})
         await still_released(kube, held)
         for rt, name, namespace in ((MEMBERSHIPS, member["metadata"]["name"], NAMESPACE), (QUOTAPOOLS, pool, None)):
             await kube.delete(rt, name, namespace)

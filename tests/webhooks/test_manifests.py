@@ -48,6 +48,7 @@ def test_the_failure_policy_is_as_specified(parts: dict[str, Document]) -> None:
     conditions = {item["name"]: item["expression"] for item in hook["matchConditions"]}
     assert f"system:serviceaccount:{SYSTEM_NAMESPACE}:bursar-operator" in conditions["not-the-operator"]
     assert "deletionTimestamp" in conditions["not-being-deleted"]
+    assert conditions["spec-changes"] == "oldObject == null || object.spec != oldObject.spec"
 
 
 def test_the_configuration_calls_the_service_and_the_service_the_pods(parts: dict[str, Document], pod: Document) -> None:
