@@ -1,4 +1,4 @@
-"""`record` writes a history down, `check` judges it: exit status 0 when nothing was found, 1 when something was."""
+"""`record` writes a history down, `check` judges it: exit status 0 when nothing was found, 1 when something was, 3 for a history with a gap."""
 
 import argparse
 import asyncio
@@ -19,8 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen = _parser().parse_args(arguments)
     if chosen.command == "record":
         files = Files(chosen.authority, chosen.certificate, chosen.key)
-        return 0 if asyncio.run(record(chosen.store, files, chosen.ledger, chosen.history)) else 1
-    terms = Terms(chosen.recount_seconds, chosen.decide_seconds, chosen.calm, not chosen.unfinished)
+        return 0 if asyncio.run(record(chosen.store, files, chosen.ledger, chosen.history)) else 3
+    accepted = frozenset(chosen.accepted.read_text().split()) if chosen.accepted else frozenset[str]()
+    terms = Terms(chosen.recount_seconds, chosen.decide_seconds, chosen.calm, accepted, not chosen.unfinished)
     verdict = judge(read(chosen.history), terms)
     print(json.dumps(verdict.as_json(), indent=1))
     return 1 if verdict.findings else 0
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("--recount-seconds", type=float, default=600.0)
     checking.add_argument("--decide-seconds", type=float, default=5.0)
     checking.add_argument("--calm", type=_span, action="append", default=[], metavar="FROM:TO", help="epoch seconds")
+    checking.add_argument("--accepted", type=Path, help="file with uids that clients were told are stored")
     checking.add_argument("--unfinished", action="store_true", help="the end is not one at which nothing may be left over")
     return parser
 

@@ -45,7 +45,9 @@ class Tables:
         if not self._path.exists():
             return News()
         if self._connection is None:
-            self._connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=30, isolation_level=None)
+            self._connection = sqlite3.connect(
+                f"file:{self._path}?mode=ro", uri=True, timeout=30, isolation_level=None, check_same_thread=False
+            )
         news = News()
         self._connection.execute("BEGIN")
         try:

@@ -15,7 +15,9 @@ from bursar_testing.checker.objects import Allocation, Pool
 from bursar_testing.checker.world import Change, Finding, World
 
 Span = tuple[float, float]
-MAY_FIT = frozenset({"", "Waiting", "EpochPending", "QuotaExceeded", "Granted", "Releasing", "Expired"})
+MAY_FIT = frozenset(
+    {"", "Waiting", "EpochPending", "QuotaExceeded", "ProjectShareExceeded", "PartlyGranted", "Granted", "Releasing", "Expired"}
+)
 """Reasons of those that wait for nothing but room; whatever else keeps an allocation from its hours, room does not help."""
 PATIENCE_SECONDS = 600.0
 """A request that waits so long may keep others from what it waits for."""

@@ -18,6 +18,8 @@ class Terms:
     recount_seconds: float = 600.0
     decide_seconds: float = 5.0
     calm: Sequence[Span] = ()
+    accepted: frozenset[str] = frozenset()
+    """Uids of allocations that the API server told its clients it stored."""
     at_rest: bool = True
     """Whether the end of the history is one at which nothing may be left over."""
 
@@ -55,6 +57,8 @@ def judge(history: History, terms: Terms) -> Verdict:
     findings.extend(backing.check_told(history))
     findings.extend(backing.check_acknowledged(history))
     last = history.versions[-1].revision if history.versions else 0
+    unseen = terms.accepted - set(world.allocations) - set(world.gone)
+    findings.extend(Finding("lost", "lost", last, f"{uid} was accepted and never stored") for uid in sorted(unseen))
     if terms.at_rest:
         findings.extend(rest.check(world, history, last))
     grants = sum(version.allocation is not None and version.allocation.revision > 0 for version in history.versions)
