@@ -65,7 +65,7 @@ class Memberships:
     async def _reconcile(self, namespace: str) -> float | None:
         owner = self._directory.of_namespace(namespace)
         members = self._informers.memberships.by_index(BY_NAMESPACE, namespace)
-        if owner is not None and owner.deleting:
+        if owner is not None and (owner.deleting or await self._is_going(namespace)):
             return None
         plan = memberships.plan(self._snapshot(namespace, owner, members), self._user_prefix, self._now())
         if owner is not None:
@@ -76,6 +76,13 @@ class Memberships:
             if "deletionTimestamp" not in item["metadata"]:
                 await self._say(item, plan.statuses[item["metadata"]["name"]])
         return self._again(plan)
+
+    async def _is_going(self, namespace: str) -> bool:
+        """Whether nothing can be made in there any more; in the one after it, the owner's membership comes first."""
+        try:
+            return "deletionTimestamp" in (await self._kube.get(NAMESPACES, namespace))["metadata"]
+        except NotFound:
+            return True
 
     def _snapshot(self, namespace: str, owner: Owner | None, members: list[Obj]) -> Snapshot:
         if owner is None:

@@ -48,13 +48,18 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a project may have what it claims, why, and what is to be done about the namespace."""
+    """Whether a project may have what it claims, why, and what is to be done about the namespace.
+
+    ``keeps``: its namespace is being deleted, and until that is gone whatever is left in there is still the project's: what was
+    granted is published, taken back and acknowledged under its account.
+    """
 
     settled: bool
     reason: Reason
     message: str
     create_namespace: bool = False
     label_namespace: bool = False
+    keeps: bool = False
 
 
 def judge(
@@ -87,7 +92,8 @@ def _judge_namespace(claim: Claim, namespace: Obj | None) -> Verdict:
         return Verdict(True, Reason.NAMESPACE_READY, ready, create_namespace=True)
     metadata = namespace["metadata"]
     if metadata.get("deletionTimestamp"):
-        return Verdict(False, Reason.WAITING, f"namespace {claim.namespace} is being deleted; this project gets a new one then")
+        text = f"namespace {claim.namespace} is being deleted; this project gets a new one then"
+        return Verdict(False, Reason.WAITING, text, keeps=claim.held and belongs(namespace, claim.name))
     label = (metadata.get("labels") or {}).get(PROJECT_LABEL)
     if label is not None and label != claim.name:
         return _taken(claim.namespace, f"belongs to project {label}")
@@ -145,7 +151,7 @@ def membership_name(user: str) -> str:
 
 
 def status(project: Obj, claim: Claim, verdict: Verdict, members: int, has_use: bool, now: datetime) -> Obj:
-    """The status that answers this spec; account and namespace stand in it only while the project has them."""
+    """The status that answers this spec; account and namespace stand in it only while the project has or keeps them."""
     generation = project["metadata"].get("generation")
     before = dict(project.get("status") or {})
     conditions = set_condition(
@@ -153,6 +159,6 @@ def status(project: Obj, claim: Claim, verdict: Verdict, members: int, has_use: 
     )
     for name in ("account", "namespace"):
         before.pop(name, None)
-    held = {"account": claim.account, "namespace": claim.namespace} if verdict.settled else {}
+    held = {"account": claim.account, "namespace": claim.namespace} if verdict.settled or verdict.keeps else {}
     said = {"conditions": conditions, "observedGeneration": generation, "memberCount": members, "hasUse": has_use}
     return before | said | held
