@@ -105,6 +105,16 @@ async def webhook(
         await running.process.stop()
 
 
+@pytest.fixture(scope="session")
+async def operator(plane: ControlPlane, kube: Kube) -> Kube:
+    """A client that is the operator by name, with more rights."""
+    await plane.kubectl("create", "serviceaccount", "bursar-operator", "-n", SYSTEM)
+    who = ("--clusterrole=cluster-admin", f"--serviceaccount={SYSTEM}:bursar-operator")
+    await plane.kubectl("create", "clusterrolebinding", "operator-in-test", *who)
+    token = await plane.kubectl("create", "token", "bursar-operator", "-n", SYSTEM)
+    return kube.as_token(token.stdout.strip())
+
+
 async def create(kube: Kube, obj: Obj, *, dry_run: bool = False) -> Obj:
     """Create one of our kinds."""
     rt = by_kind(obj["kind"])

@@ -94,37 +94,35 @@ async def test_one_replica_may_end_or_die(
 
 
 async def test_with_all_replicas_down_nothing_is_stored_and_nothing_is_stuck(
-    plane: ControlPlane, kube: Kube, webhook: Webhook, behind: Callable[[int], Awaitable[None]]
+    kube: Kube, operator: Kube, webhook: Webhook, behind: Callable[[int], Awaitable[None]]
 ) -> None:
     held = (await kube.create(ALLOCATIONS, fitting_allocation()))["metadata"]["name"]
     member = resource("Membership", fresh("m"), {"user": "zoe", "role": "Member"}, NAMESPACE)
     await kube.create(MEMBERSHIPS, member)
     spec = {"clusterRef": {"name": "alpha"}, "period": YEAR, "resources": hours(cpu=1)}
     pool = (await kube.create(QUOTAPOOLS, resource("QuotaPool", fresh("pool"), spec)))["metadata"]["name"]
-    async with operator_client(plane, kube) as operator:
-        (nobody,) = free_ports(1)
-        await behind(nobody)
-        assert "connection refused" in await refused(kube)
-        await kube.merge_patch(QUOTAPOOLS, pool, {"metadata": {"annotations": {"bursar.dev/confirm-delete": pool}}})
-        await still_released(kube, held)
-        for rt, name, namespace in ((MEMBERSHIPS, member["metadata"]["name"], NAMESPACE), (QUOTAPOOLS, pool, None)):
-            await kube.delete(rt, name, namespace)
-        await still_works(operator)
+    (nobody,) = free_ports(1)
+    await behind(nobody)
+    assert "connection refused" in await refused(kube)
+    await kube.merge_patch(QUOTAPOOLS, pool, {"metadata": {"annotations": {"bursar.dev/confirm-delete": pool}}})
+    await still_released(kube, held)
+    for rt, name, namespace in ((MEMBERSHIPS, member["metadata"]["name"], NAMESPACE), (QUOTAPOOLS, pool, None)):
+        await kube.delete(rt, name, namespace)
+    await still_works(operator)
 
 
 async def test_a_slow_webhook_is_given_up_after_its_time(
-    plane: ControlPlane, kube: Kube, webhook: Webhook, behind: Callable[[int], Awaitable[None]]
+    kube: Kube, operator: Kube, webhook: Webhook, behind: Callable[[int], Awaitable[None]]
 ) -> None:
     held = (await kube.create(ALLOCATIONS, fitting_allocation()))["metadata"]["name"]
     relay = await Relay.start("127.0.0.1", port_of(webhook))
     relay.freeze()
     try:
-        async with operator_client(plane, kube) as operator:
-            await behind(relay.port)
-            assert "timeout=3s" in (said := await refused(kube))
-            assert "context deadline exceeded" in said
-            await still_released(kube, held)
-            await still_works(operator)
+        await behind(relay.port)
+        assert "timeout=3s" in (said := await refused(kube))
+        assert "context deadline exceeded" in said
+        await still_released(kube, held)
+        await still_works(operator)
     finally:
         await relay.stop()
 
@@ -249,16 +247,6 @@ async def still_released(kube: Kube, name: str) -> None:
     await kube.merge_patch(ALLOCATIONS, name, {"status": {"granted": []}}, NAMESPACE, subresource="status")
     await kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, NAMESPACE)
     assert name not in [item["metadata"]["name"] for item in await kube.list(ALLOCATIONS, NAMESPACE)]
-
-
-@asynccontextmanager
-async def operator_client(plane: ControlPlane, kube: Kube) -> AsyncIterator[Kube]:
-    """A client that is the operator by name, with more rights."""
-    await plane.kubectl("create", "serviceaccount", "bursar-operator", "-n", SYSTEM, check=False)
-    who = ("--clusterrole=cluster-admin", f"--serviceaccount={SYSTEM}:bursar-operator")
-    await plane.kubectl("create", "clusterrolebinding", "operator-in-test", *who, check=False)
-    token = await plane.kubectl("create", "token", "bursar-operator", "-n", SYSTEM)
-    yield kube.as_token(token.stdout.strip())
 
 
 async def still_works(operator: Kube) -> None:

@@ -8,10 +8,9 @@ import pytest
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import Forbidden, Invalid
 from bursar_kube.resources import ALLOCATIONS, CLUSTERS, MEMBERSHIPS, QUOTAPOOLS, WEBHOOKCONFIGS
-from bursar_local.controlplane import ControlPlane
 from bursar_testing.manifests import resource
 from bursar_testing.waiting import eventually
-from bursar_testing.webhooks import HALF, NAMESPACE, SYSTEM, YEAR, Webhook, fitting_allocation, fresh, grant, hours, register
+from bursar_testing.webhooks import HALF, NAMESPACE, YEAR, Webhook, fitting_allocation, fresh, grant, hours, register
 
 
 @pytest.fixture
@@ -212,12 +211,7 @@ async def eventually_created(kube: Kube, obj: Obj) -> Obj:
     return made[0]
 
 
-async def test_the_operator_is_not_judged(plane: ControlPlane, webhook: Webhook, kube: Kube) -> None:
+async def test_the_operator_is_not_judged(webhook: Webhook, kube: Kube, operator: Kube) -> None:
     """An operator that the webhook could stop could not release anything during an outage."""
-    await plane.kubectl("create", "serviceaccount", "bursar-operator", "-n", SYSTEM)
-    who = ("--clusterrole=cluster-admin", f"--serviceaccount={SYSTEM}:bursar-operator")
-    await plane.kubectl("create", "clusterrolebinding", "operator-in-test", *who)
-    token = await plane.kubectl("create", "token", "bursar-operator", "-n", SYSTEM)
-    operator = kube.as_token(token.stdout.strip())
     made = await operator.create(ALLOCATIONS, fitting_allocation(clusterRef={"name": "gamma"}))
     await remove(kube, made["metadata"]["name"])
