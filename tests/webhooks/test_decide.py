@@ -1,5 +1,6 @@
 """The decision itself, with a table for the facts: what no API server lets one build up."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from bursar_crds.cluster import Cluster
 from bursar_crds.project import Project
 from bursar_crds.quotapool import QuotaPool
-from bursar_domain.room import Pool
+from bursar_domain.room import MAX_DEPTH, Pool
 from bursar_testing.facttable import Table
 from bursar_testing.manifests import resource
 from bursar_testing.webhooks import NAMESPACE, YEAR, fitting_allocation, hours
@@ -42,10 +43,38 @@ def test_pools_in_a_circle() -> None:
     assert "in a circle: b → c → a → b; name a root pool" in verdict.line
 
 
-def test_a_parent_whose_children_are_there_already_makes_three_levels() -> None:
-    facts = Table((ALPHA,), pool_list=(QuotaPool.parse(pool("root")), QuotaPool.parse(pool("leaf", "middle"))))
-    verdict = decide(review(pool("middle", "root")), facts)
-    assert [(item.field, item.reason) for item in verdict.violations] == [("spec.parentRef", "NotYetSupported")]
+@pytest.mark.parametrize(("levels", "allowed"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
+@pytest.mark.parametrize("missing", [1, 4, MAX_DEPTH - 1])
+def test_a_tree_of_pools_has_so_many_levels_whichever_is_made_last(levels: int, allowed: bool, missing: int) -> None:
+    made = [pool(f"level{n}", f"level{n - 1}" if n else None) for n in range(levels)]
+    facts = Table((ALPHA,), pool_list=tuple(QuotaPool.parse(item) for n, item in enumerate(made) if n != missing))
+    verdict = decide(review(made[missing]), facts)
+    assert [(item.field, item.reason) for item in verdict.violations] == (
+        [] if allowed else [("spec.parentRef.name", "PoolTooDeep")]
+    )
+
+
+def test_no_pool_hangs_below_one_that_allocations_draw_on() -> None:
+    root = QuotaPool.parse(pool("root"))
+    held = AllocationFacts(NAMESPACE, "a", "alpha", "root", root.spec.period.start, root.spec.period.end)
+    verdict = decide(review(pool("leaf", "root")), Table((ALPHA,), (QCD,), (root,), (held,)))
+    assert [(item.field, item.reason) for item in verdict.violations] == [("spec.parentRef.name", "ParentDrawnOn")]
+    assert f"{NAMESPACE}/a for one; delete them first, or hang pool leaf below another pool" in verdict.line
+
+
+@pytest.mark.parametrize(("asked", "left"), [(60, None), (61, 60)])
+def test_what_a_project_holds_below_a_pool_counts_for_its_share_of_it(asked: int, left: int | None) -> None:
+    share = {"perProject": hours(cpu=100)}
+    pools = [QuotaPool.parse(item) for item in (pool("root", **share), pool("one", "root"), pool("two", "root"))]
+    period = pools[0].spec.period
+    held = AllocationFacts(NAMESPACE, "a", "alpha", "one", period.start, period.end, {"cpu": 40})
+    other = replace(held, namespace="project-climate", name="b", charged={"cpu": 30})
+    wanted = fitting_allocation(poolRef={"name": "two"}, resources=hours(cpu=asked))
+    verdict = decide(review(wanted), Table((ALPHA,), (QCD,), tuple(pools), (held, other)))
+    assert [(item.field, item.reason) for item in verdict.violations] == (
+        [] if left is None else [("spec.resources[0].hours", "ProjectShareExceeded")]
+    )
+    assert left is None or "one project may hold 100 cpu hours of pool root; this one has 60 of them left" in verdict.line
 
 
 def test_what_the_object_alone_shows_comes_first_and_together_with_the_rest() -> None:
