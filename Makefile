@@ -9,7 +9,7 @@ STAMP := $(VENV)/.bursar-installed
 CHECK ?=
 ARGS ?=
 
-.PHONY: help setup lock generate format check test demo bench controlplane up down clean
+.PHONY: help setup lock generate format check test demo bench faults controlplane up down clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ demo: $(STAMP) ## Set everything up and run the main job; CHECK=1 needs no termi
 
 bench: $(STAMP) controlplane ## Measure, print a table, write build/bench.json
 	@PYTHONPATH=tests/support $(BIN)/python -m tests.bench $(ARGS)
+
+faults: $(STAMP) controlplane ## The long fault and race runs; writes build/faults.json and fails where anything was lost, stuck or too much
+	@PYTHONPATH=tests/support $(BIN)/python -m tests.faults $(ARGS)
 
 up: $(STAMP) ## Start the whole local stack in this terminal; Ctrl-C ends it
 	@$(BIN)/bursar up $(ARGS)
