@@ -94,6 +94,10 @@ class Stage:
         except KubeError:
             return False
 
+    def pids(self) -> dict[str, int]:
+        """Processes that work for every object: those of the control plane, and this one, which is the client."""
+        return {process.name: process.pid for process in self.plane.processes} | {"client": os.getpid()}
+
     async def writes(self, *resources: str) -> int:
         """Writes that the API server has answered with success, creates left out; of allocations and pools unless said."""
         return writes_in((await self.plane.kubectl("get", "--raw", "/metrics")).stdout, resources or HELD)
