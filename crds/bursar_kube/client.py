@@ -29,6 +29,10 @@ METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 
+class PagesGone(Exception):
+    """The pages that are left of a list are there no more: read it again from the beginning."""
+
+
 class Kube:
     """One API server as one identity. `Kube.connect()` makes it, `close()` ends it; `as_token` gives another identity."""
 
@@ -125,21 +129,37 @@ class Kube:
         field_selector: str | None = None,
     ) -> tuple[Objs, str]:
         """As `list`, with the resource version that a watch can go on from."""
-        items: Objs = []
-        query = {"limit": str(PAGE)} | _selectors(label_selector, field_selector)
+        while True:
+            items: Objs = []
+            version = ""
+            try:
+                async for page, version in self._pages(rt, namespace, _selectors(label_selector, field_selector)):  # noqa: B007
+                    items += page
+            except PagesGone:
+                continue
+            return items, version
+
+    async def pages(self, rt: ResourceType, namespace: str | None = None) -> AsyncGenerator[Objs, None]:
+        """As `list`, page by page; PagesGone where it took so long that the rest must be read from the beginning."""
+        async for page, _ in self._pages(rt, namespace, {}):
+            yield page
+
+    async def _pages(
+        self, rt: ResourceType, namespace: str | None, selectors: Mapping[str, str]
+    ) -> AsyncGenerator[tuple[Objs, str], None]:
+        query = {"limit": str(PAGE), **selectors}
         while True:
             try:
-                page = await self.raw("GET", rt.path(None, namespace), query=query)
-            except Gone:
+                answer = await self.raw("GET", rt.path(None, namespace), query=query)
+            except Gone as error:
                 if "continue" not in query:
                     raise
-                items.clear()
-                del query["continue"]
-                continue
-            items += ({"apiVersion": rt.api_version, "kind": rt.kind} | item for item in page.get("items") or [])
-            metadata = page.get("metadata", {})
+                raise PagesGone from error
+            metadata = answer.get("metadata", {})
+            page = [{"apiVersion": rt.api_version, "kind": rt.kind} | item for item in answer.get("items") or []]
+            yield page, metadata.get("resourceVersion", "")
             if not metadata.get("continue"):
-                return items, metadata.get("resourceVersion", "")
+                return
             query["continue"] = metadata["continue"]
 
     async def create(self, rt: ResourceType, obj: Obj, *, dry_run: bool = False) -> Obj:

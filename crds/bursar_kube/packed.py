@@ -20,7 +20,11 @@ class Packing:
 
     def pack(self, obj: object) -> bytes:
         """The object as bytes that only this packing reads."""
-        text = orjson.dumps(obj)
+        return self.pack_text(orjson.dumps(obj))
+
+    def pack_text(self, text: str | bytes) -> bytes:
+        """The same of what is JSON already."""
+        text = text.encode() if isinstance(text, str) else text
         if self._packer is None:
             self._take_as_sample(text)
         packer = self._packer.copy()
@@ -29,7 +33,12 @@ class Packing:
 
     def unpack(self, packed: bytes) -> Any:
         """A fresh object."""
-        return orjson.loads(self._unpacker.copy().decompress(packed))
+        return orjson.loads(self.unpack_text(packed))
+
+    def unpack_text(self, packed: bytes) -> bytes:
+        """Its JSON."""
+        text: bytes = self._unpacker.copy().decompress(packed)
+        return text
 
     def _take_as_sample(self, text: bytes) -> None:
         sample = text[-_SAMPLE_MAXIMUM:]

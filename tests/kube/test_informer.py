@@ -157,12 +157,13 @@ async def test_goes_on_when_the_server_ends_the_watch(kube: Kube, namespace: str
         assert None not in watches.versions[1:], "resumed, not begun anew"
 
 
-async def test_begins_anew_when_its_version_is_too_old(kube: Kube, namespace: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+async def test_begins_anew_when_its_version_is_too_old(kube: Kube, namespace: str, packed: bool) -> None:
     await join(kube, namespace, "a", "Member")
     await join(kube, namespace, "b", "Member")
     forgetful = Forgetful(kube, namespace)
     recorder = Recorder()
-    informer = Informer(forgetful, MEMBERSHIPS, namespace, watch_seconds=1)
+    informer = Informer(forgetful, MEMBERSHIPS, namespace, packed=packed, watch_seconds=1)
     informer.subscribe(recorder)
     async with informer:
         await eventually(lambda: names(informer) == ["b", "c"])
@@ -236,3 +237,29 @@ class Unstreaming(Counting):
             raise Invalid("sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled", status=422)
         async for batch in super().watch(rt, namespace, **options):
             yield batch
+
+
+def by_value(obj: Obj) -> list[str]:
+    return [obj["data"]["v"]]
+
+
+async def test_packed_objects_come_back_whole_and_fresh(kube: Kube, namespace: str) -> None:
+    for name, v in (("a", "1a"), ("b", "1b"), ("c", "2c"), ("d", "ä" * 5_000)):
+        await put(kube, namespace, name, v)
+    recorder = Recorder()
+    packed = mine(kube, namespace, packed=True, indices={"value": by_value})
+    packed.subscribe(recorder)
+    async with packed, mine(kube, namespace) as plain:
+        assert sorted(map(str, packed.items())) == sorted(map(str, plain.items()))
+        assert list(packed.each_by_index("value", "1b")) == [plain.get(namespace, "b")]
+        found = packed.get(namespace, "a")
+        assert found is not None
+        found["data"]["v"] = "changed by whoever looked"
+        assert packed.get(namespace, "a") == plain.get(namespace, "a")
+        await put(kube, namespace, "b", "2")
+        await kube.delete(CONFIGMAPS, "c", namespace)
+        await eventually(lambda: recorder.calls[-1][0] == "DELETED", "the deletion")
+        assert recorder.calls[-2:] == [("MODIFIED", "b=1b", "b=2"), ("DELETED", "c=2c", None)]
+        assert packed.by_index("value", "1b") == packed.by_index("value", "2c") == []
+        assert packed.keys_by_index("value", "2") == [(namespace, "b")]
+        assert len(packed) == 3
