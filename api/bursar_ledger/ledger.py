@@ -1,6 +1,7 @@
 """The ledger: one object over one database, put together from its parts."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from bursar_ledger import schema
 from bursar_ledger.accounts import Accounts
@@ -10,6 +11,7 @@ from bursar_ledger.database import Database
 from bursar_ledger.desired import Desired
 from bursar_ledger.enrolments import Enrolments
 from bursar_ledger.entries import Entries
+from bursar_ledger.errors import LedgerError
 from bursar_ledger.firings import Firings
 from bursar_ledger.grants import Grants
 from bursar_ledger.releases import Releases
@@ -77,7 +79,14 @@ class Ledger(
         self._database.guard = check
 
     async def migrate(self) -> None:
-        """Bring the schema up to date; processes that do so at once wait for each other."""
+        """Bring the schema up to date; processes that do so at once wait for each other.
+
+        Where it is, nothing is locked: whoever waits to lead can open a ledger that the leader is writing.
+        """
+        with suppress(LedgerError):
+            async with self._database.read() as tx:
+                await tx.run_sync(schema.check)
+                return
         async with self._database.write() as tx:
             await tx.run_sync(schema.migrate)
 

@@ -1,5 +1,7 @@
 """Who may not write any more writes nothing: not what it begins, and not what it had begun."""
 
+import asyncio
+
 import pytest
 
 from bursar_domain.enrolment import EnrolRequest
@@ -37,3 +39,13 @@ async def test_nothing_is_stored(url: str, looks: int) -> None:
     assert len(await other.pending_enrolments()) == 1
     await ledger.close()
     await other.close()
+
+
+async def test_a_ledger_that_is_being_written_can_be_opened(url: str) -> None:
+    ledger = await Ledger.connect(url)
+    async with ledger._database.write():
+        async with asyncio.timeout(10):  # less than a writer waits for its turn
+            second = await Ledger.connect(url)
+    assert await second.pending_enrolments() == []
+    await second.close()
+    await ledger.close()
