@@ -4,16 +4,18 @@ Statement objects that are compiled for each page would cost more than the rows.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiosqlite
 import orjson
-import psycopg
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.buckets import SlotKey
 from bursar_ledger.tables import Base, table
+
+if TYPE_CHECKING:
+    import psycopg
 
 # Each key is looked up by itself, whatever PostgreSQL thinks of the sizes: OFFSET 0 keeps it from turning that into a join.
 _SELECT: Final = {
@@ -34,12 +36,12 @@ async def insert(tx: AsyncConnection, model: type[Base], rows: Iterable[tuple[ob
     target = table(model)
     names = ", ".join(f'"{column.name}"' for column in target.columns)
     driver = (await tx.get_raw_connection()).driver_connection
-    if isinstance(driver, psycopg.AsyncConnection):
-        await _copy(driver, f"COPY {target.name} ({names}) FROM STDIN", rows)
+    if isinstance(driver, aiosqlite.Connection):
+        marks = ", ".join("?" * len(target.columns))
+        await driver.executemany(f"INSERT INTO {target.name} ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
         return
-    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101 - this package opens no third driver
-    marks = ", ".join("?" * len(target.columns))
-    await driver.executemany(f"INSERT INTO {target.name} ({names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
+    assert driver is not None  # noqa: S101 - this package opens no third driver
+    await _copy(driver, f"COPY {target.name} ({names}) FROM STDIN", rows)
 
 
 async def select(
@@ -79,7 +81,7 @@ def _json(keys: Iterable[SlotKey]) -> str:
     return orjson.dumps([tuple(key) for key in keys]).decode()
 
 
-async def _copy(driver: psycopg.AsyncConnection[Any], statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+async def _copy(driver: "psycopg.AsyncConnection[Any]", statement: str, rows: Iterable[tuple[object, ...]]) -> None:
     async with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         for row in rows:
             await copy.write_row(row)

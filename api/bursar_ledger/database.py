@@ -6,11 +6,11 @@ it holds the receipt. Only heartbeats could do with less, and those are batched.
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 
-import psycopg
 from sqlalchemy import Insert as AnyInsert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, InternalError, OperationalError
@@ -19,16 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bursar_ledger import engines
 from bursar_ledger.errors import BadReport, LedgerError, Unavailable
+from bursar_ledger.pulse import Pulse
 from bursar_ledger.tables import Base, table
 
 CHUNK: Final = 1_000
+INSUFFICIENT_PRIVILEGE: Final = "42501"
 T = TypeVar("T")
 Row = Mapping[str, object]
 Insert = sqlite.Insert | postgresql.Insert
 # InternalError: a server that only reads while another one takes over.
 _AWAY: Final = (
     *(OperationalError, InterfaceError, InternalError, NoConnection),
-    *(psycopg.OperationalError, psycopg.InterfaceError),
     *(sqlite3.OperationalError, sqlite3.InterfaceError, sqlite3.InternalError),
 )
 
@@ -41,6 +42,7 @@ class Database:
         self._writer = writer
         self._turn = asyncio.Lock()
         self._closed = False
+        self._pulse = Pulse(str(writer.url.database)) if writer.dialect.name == "sqlite" else None
         self.guard: Callable[[], None] = _anybody
         """Raises where this process may not write any more; asked under the write lock and again before the commit."""
 
@@ -68,7 +70,13 @@ class Database:
     async def close(self) -> None:
         """Close every connection; whoever comes later is refused and opens no new one."""
         self._closed = True
+        if self._pulse is not None:
+            self._pulse.close()
         await self._writer.dispose()
+
+    def moved(self) -> bool:
+        """Whether anybody may have written since the last call; false only where it is certain that nobody has."""
+        return self._closed or self._pulse is None or self._pulse.moved()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -76,14 +84,14 @@ class Database:
             raise Unavailable("the ledger is closed: this process is about to end")
         try:
             yield
-        except _AWAY as error:
+        except _with_driver(_AWAY, "OperationalError", "InterfaceError") as error:
             raise Unavailable(
                 f"the ledger's database {self._place} does not answer ({_first_line(error)}); try again"
             ) from error
-        except (DataError, psycopg.DataError, sqlite3.DataError) as error:
+        except _with_driver((DataError, sqlite3.DataError), "DataError") as error:
             raise BadReport(f"the ledger's database can't hold this ({_first_line(error)}); nothing was stored") from error
         except (DatabaseError, sqlite3.DatabaseError) as error:
-            if isinstance(_cause(error), psycopg.errors.InsufficientPrivilege):
+            if getattr(_cause(error), "sqlstate", None) == INSUFFICIENT_PRIVILEGE:
                 raise LedgerError(f"the account in the ledger's URL may not do this: {_first_line(error)}; grant it") from error
             if type(error) not in (DatabaseError, sqlite3.DatabaseError):
                 raise
@@ -94,6 +102,12 @@ class Database:
     @property
     def _place(self) -> str:
         return self._writer.url.set(drivername=self._writer.dialect.name).render_as_string()
+
+
+def _with_driver(errors: tuple[type[Exception], ...], *names: str) -> tuple[type[Exception], ...]:
+    """These and those of PostgreSQL's driver, which is imported for a ledger on PostgreSQL alone."""
+    driver = sys.modules.get("psycopg")
+    return errors if driver is None else (*errors, *(getattr(driver, name) for name in names))
 
 
 def _anybody() -> None:

@@ -1,7 +1,8 @@
 """Entries: append-only rows in a hash chain. A key is booked once, so whoever does not know the outcome books again."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Final
 
 import orjson
@@ -18,6 +19,7 @@ from bursar_ledger.tables import BookEntry, ChainHead
 CHAIN: Final = "entries"
 PAGE: Final = 1_000
 JSON_COLUMNS: Final = ("amounts", "rows")
+OFTEN: Final = ("cluster", "account", "author", "reason", "uid", "namespace", "reference")  # the same in many entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def _columns(entry: Entry) -> dict[str, object]:
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     fields = {name: row[name] for name in Entry.__dataclass_fields__}
+    fields |= {name: intern(fields[name]) for name in OFTEN}
     return load({**fields, **{name: orjson.loads(fields[name]) for name in JSON_COLUMNS}})
 
 
@@ -123,6 +126,14 @@ class Entries:
         """Entries in order of number, those after ``after``; ``name`` is the allocation's."""
         async with self._database.read() as tx:
             return await entries_of(tx, cluster, account, uid, kinds, after, limit, name, reference)
+
+    async def each_entry(self) -> AsyncIterator[Booked]:
+        """Every entry in order of number: there may be many, and they are read by the page."""
+        async with self._database.read() as tx:
+            rows = (await tx.stream(_query().execution_options(yield_per=PAGE))).mappings()
+            async for page in rows.partitions():
+                for row in page:
+                    yield _booked(dict(row))
 
     async def booked(self, keys: Sequence[str]) -> list[Booked]:
         """The entries with these keys, in order of number; keys that nobody booked are left out."""

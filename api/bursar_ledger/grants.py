@@ -1,24 +1,31 @@
 """Every allocation that was ever published, with the cluster and account it was published for."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from sys import intern
+from typing import Final
 
 from sqlalchemy import select
 
-from bursar_domain.wire import AllocationEntry
 from bursar_ledger.database import Database
 from bursar_ledger.publication import TOMBSTONE
 from bursar_ledger.tables import Grant
 
+PAGE: Final = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedGrant:
-    """One uid. ``entry`` is as published last; None, with empty cluster and account, where nothing was before its tombstone."""
+    """One uid. ``entry`` is the JSON of the `AllocationEntry` that was published last.
+
+    It is empty, as cluster and account are, where nothing was before its tombstone.
+    """
 
     uid: str
     cluster: str
     account: str
     revision: int
-    entry: AllocationEntry | None
+    entry: str
 
     @property
     def tombstoned(self) -> bool:
@@ -31,13 +38,11 @@ class Grants:
 
     _database: Database
 
-    async def grants(self) -> dict[str, PublishedGrant]:
-        """uid -> what was published for it."""
+    async def each_grant(self) -> AsyncIterator[PublishedGrant]:
+        """What was published, uid by uid: there may be many, and they are read by the page."""
         query = select(Grant.uid, Grant.cluster, Grant.account, Grant.revision, Grant.entry)
         async with self._database.read() as tx:
-            rows = (await tx.execute(query)).all()
-        return {row.uid: PublishedGrant(row.uid, row.cluster, row.account, row.revision, _entry(row.entry)) for row in rows}
-
-
-def _entry(text: str) -> AllocationEntry | None:
-    return AllocationEntry.model_validate_json(text) if text else None
+            rows = await tx.stream(query.execution_options(yield_per=PAGE))
+            async for page in rows.partitions():
+                for uid, cluster, account, revision, entry in page:
+                    yield PublishedGrant(intern(uid), intern(cluster), intern(account), revision, entry)

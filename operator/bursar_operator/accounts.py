@@ -1,8 +1,8 @@
 """Each account's books in memory: its entries, the terms that they make, its use between cuts, and the fold over it all."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from bursar_domain import closing, fold, projection
 from bursar_domain.closing import Subject
@@ -15,51 +15,53 @@ from bursar_ledger.entries import Booked
 from bursar_ledger.ledger import Ledger
 from bursar_operator.directory import Directory
 from bursar_operator.domain import periods, postings
+from bursar_operator.published import Publications
+from bursar_operator.recent import Recent
 
 Obj = Mapping[str, Any]
 Key = tuple[str, str]
 Spans = Mapping[str, Sequence[tuple[int, int]]]
+TERMS_MAXIMUM: Final = 10_000
+FOLDS_MAXIMUM: Final = 2_000
 
 
 class Accounts:
     """Keyed by cluster and account.
 
-    ``published`` gives an allocation's entry as it was published last, ``gone`` those of an account's allocations that are
-    no more, ``clock`` a cluster's time.
+    ``published`` knows what was published of every allocation, ``clock`` a cluster's time. Grants are by far the most entries:
+    they are kept by allocation alone. Terms are kept of the allocations that were asked about last.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         directory: Directory,
-        published: Callable[[str], AllocationEntry | None],
-        gone: Callable[[Key], Iterable[AllocationEntry]],
+        published: Publications,
         clock: Callable[[str], int],
     ) -> None:
         self._ledger = ledger
         self._directory = directory
         self._published = published
-        self._gone = gone
         self._clock = clock
         self._entries: dict[Key, list[Booked]] = {}
-        self._by_uid: dict[str, list[Entry]] = {}
+        self._last: dict[Key, int] = {}
+        self._by_uid: dict[str, tuple[Entry, ...]] = {}
         self._keys: set[str] = set()
         self._use: dict[Key, tuple[frozenset[int], Spans]] = {}
         self._rates: dict[Key, dict[str, Rate | None]] = {}
-        self._terms: dict[str, tuple[object, Terms]] = {}
-        self._folds: dict[Key, fold.AccountBooks] = {}
-        self.stale: set[Key] = set()
+        self._terms: Recent[str, tuple[object, Terms]] = Recent(TERMS_MAXIMUM)
+        self._folds: Recent[Key, fold.AccountBooks] = Recent(FOLDS_MAXIMUM)
+        self._moved: set[Key] = set()
         self.heard: Callable[[Booked], None] = _unheard
 
     async def load(self) -> None:
         """Read every entry."""
-        for booked in await self._ledger.entries():
+        async for booked in self._ledger.each_entry():
             self._take(booked)
 
     async def refresh_entries(self, key: Key) -> bool:
         """Read what was booked since; whether there was anything."""
-        known = self._entries.get(key)
-        found = await self._ledger.entries(*key, after=known[-1].number if known else 0)
+        found = await self._ledger.entries(*key, after=self._last.get(key, 0))
         for booked in found:
             self._take(booked)
             self.heard(booked)
@@ -67,7 +69,7 @@ class Accounts:
         return bool(found)
 
     def recent(self, since: int) -> list[Booked]:
-        """What was booked since, by the clock of who wrote it."""
+        """What was booked since beside grants, by the clock of who wrote it."""
         return [
             item for known in self._entries.values() for item in takewhile(lambda b: b.recorded_at >= since, reversed(known))
         ]
@@ -80,15 +82,18 @@ class Accounts:
                 await self.refresh_entries(key)
 
     def _take(self, booked: Booked) -> None:
-        self._entries.setdefault((booked.entry.cluster, booked.entry.account), []).append(booked)
-        if booked.entry.uid:
-            self._by_uid.setdefault(booked.entry.uid, []).append(booked.entry)
-        self._keys.add(booked.entry.key)
+        entry, key = booked.entry, (booked.entry.cluster, booked.entry.account)
+        self._last[key] = booked.number
+        if entry.uid:
+            self._by_uid[entry.uid] = (*self._by_uid.get(entry.uid, ()), entry)
+        if entry.kind is not EntryKind.GRANT:
+            self._entries.setdefault(key, []).append(booked)
+            self._keys.add(entry.key)
 
     # Terms
 
     def entries(self, key: Key) -> Sequence[Booked]:
-        """The account's entries in order."""
+        """The account's entries but for grants, in order."""
         return self._entries.get(key, ())
 
     def has_use(self, key: Key) -> bool:
@@ -121,13 +126,20 @@ class Accounts:
 
     def terms(self, key: Key) -> list[Terms]:
         """Terms of every allocation that something was posted for, living or gone."""
-        living = [item for item in self._directory.allocations(*key) if self.is_posted(item["metadata"]["uid"])]
-        return [self.living(item) for item in living] + self.ended(key)
+        living, alive = [], set()
+        for item in self._directory.allocations(*key):
+            alive.add(item["metadata"]["uid"])
+            if self.is_posted(item["metadata"]["uid"]):
+                living.append(self.living(item))
+        return living + self._ended(key, alive)
 
     def ended(self, key: Key) -> list[Terms]:
         """Terms of allocations whose objects are gone."""
-        alive = {item["metadata"]["uid"] for item in self._directory.allocations(*key)}
-        gone = [item for item in self._gone(key) if item.uid not in alive and self.is_posted(item.uid)]
+        return self._ended(key, {item["metadata"]["uid"] for item in self._directory.allocations(*key)})
+
+    def _ended(self, key: Key, alive: Set[str]) -> list[Terms]:
+        uids = (uid for uid in self._published.of_account(key) if uid not in alive and self.is_posted(uid))
+        gone = (entry for uid in uids if (entry := self._published.entry(uid)) is not None)
         return [build(periods.rules_of_entry(item), self._of(item.uid)) for item in gone]
 
     def living(self, allocation: Obj) -> Terms:
@@ -139,12 +151,12 @@ class Accounts:
         before = self._terms.get(uid)
         if before is None or before[0] != token:
             rules = self._rules(allocation, before[1] if before is not None else None)
-            before = self._terms[uid] = token, build(rules, own)
+            before = self._terms.put(uid, (token, build(rules, own)))
         return before[1]
 
     def _rules(self, allocation: Obj, known: Terms | None) -> Rules:
         """What is being deleted is as it was published: nobody judges what is changed of it then."""
-        entry, key = self._published(allocation["metadata"]["uid"]), self._directory.key_of(allocation)
+        entry, key = self._published.entry(allocation["metadata"]["uid"]), self._directory.key_of(allocation)
         published = None if entry is None else periods.rules_of_entry(entry)
         if "deletionTimestamp" in allocation["metadata"] and published is not None:
             return published
@@ -177,8 +189,7 @@ class Accounts:
         spans = await self._ledger.spans(*key, sorted(cuts | {at for at in since.values() if at is not None}))
         self._use[key] = frozenset(cuts), spans
         self._rates[key] = {name: projection.rate(_used(spans.get(name, ()), at), at, now) for name, at in since.items()}
-        self._folds.pop(key, None)
-        self.stale.discard(key)
+        self._folds.drop(key)
 
     def rates(self, key: Key) -> Mapping[str, Rate | None]:
         """At which rate the account used each resource when its use was read last."""
@@ -186,24 +197,32 @@ class Accounts:
 
     def forget(self, key: Key) -> None:
         """Something that the terms rest on changed: fold again, and read the use again where it was cut otherwise."""
-        self._folds.pop(key, None)
-        if key in self._use and not self._use[key][0] >= set(fold.cuts(self.terms(key), self.corrections(key))):
-            self.stale.add(key)
+        self._folds.drop(key)
+        if key in self._use:
+            self._moved.add(key)
+
+    def unsettled(self) -> list[Key]:
+        """Accounts whose use was read with other cuts than their terms have now."""
+        self._moved = {key for key in self._moved if not self._use[key][0] >= self._cuts(key)}
+        return list(self._moved)
+
+    def _cuts(self, key: Key) -> set[int]:
+        return set(fold.cuts(self.terms(key), self.corrections(key)))
 
     def all_cuts(self) -> dict[Key, frozenset[int]]:
         """The seconds at which each account's use may not be summed over."""
-        return {key: frozenset(fold.cuts(self.terms(key), self.corrections(key))) for key in self._use}
+        return {key: frozenset(self._cuts(key)) for key in self._use}
 
     def drop(self, uid: str) -> None:
         """The allocation's object is gone."""
-        self._terms.pop(uid, None)
+        self._terms.drop(uid)
 
     def books(self, key: Key) -> fold.AccountBooks:
         """The fold over everything known."""
         found = self._folds.get(key)
         if found is None:
             spans = self._use[key][1] if key in self._use else {}
-            found = self._folds[key] = fold.fold(self.terms(key), spans, self.corrections(key))
+            found = self._folds.put(key, fold.fold(self.terms(key), spans, self.corrections(key)))
         return found
 
     def closings(self, allocation: Obj, key: Key, watermark: int) -> list[Entry]:

@@ -32,7 +32,8 @@ SWEEP_BATCH: Final = 50
 SWEEP_PAUSE: Final = 0.1
 # How long a request waits for its turn before its status says so: a grant takes one write, not two.
 SILENT_SECONDS: Final = 30.0
-FARTHEST_SECONDS: Final = 86_400.0
+# The sweep comes by before anything that is farther away.
+FARTHEST_SECONDS: Final = 3_600.0
 PASSES: Final = 5
 _LOG = structlog.get_logger("bursar.grants")
 
@@ -286,7 +287,8 @@ class Grants:
         written = self._figures_written.get(row.uid)
         if row.uid in self._withheld and written is not None and self._clock() - written < FIGURES_SECONDS:
             waits.append(FIGURES_SECONDS - (self._clock() - written))
-        return min([*waits, FARTHEST_SECONDS]) if waits else None
+        soonest = min(waits, default=None)
+        return None if soonest is None or soonest > max(FARTHEST_SECONDS, 2 * self._recount_seconds) else soonest
 
     # writes
 

@@ -1,6 +1,6 @@
 """What the pool writer asks about allocations."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from bursar_operator.domain.grant import Operation
@@ -38,5 +38,5 @@ class Allocations(Protocol):
     def help_hindered(self) -> None:
         """Pools came into use: look at those that something other than room hinders."""
 
-    async def quorum(self) -> Sequence[Row]:
-        """Every allocation, read from the API server after this call began."""
+    async def quorum(self) -> Mapping[str, Hours]:
+        """Σ charged by leaf pool of every allocation, read from the API server after this call began."""

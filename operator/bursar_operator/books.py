@@ -2,16 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
+from sys import intern
+from typing import Any, Final, NamedTuple, Protocol
 
 from bursar_domain.entries import Entry
 from bursar_domain.ladder import Action, Rule
 from bursar_domain.terms import Terms
 from bursar_domain.units import HOUR, Scales
-from bursar_domain.wire import AccountEntry, AllocationEntry
+from bursar_domain.wire import AccountEntry
 from bursar_ledger.entries import Booked
 from bursar_ledger.ledger import Ledger
-from bursar_ledger.publication import TOMBSTONE
+from bursar_ledger.publication import TOMBSTONE, Publication
 from bursar_operator.accounts import Accounts
 from bursar_operator.agentmemory import AgentMemory
 from bursar_operator.directory import Directory
@@ -22,7 +23,7 @@ from bursar_operator.domain.entries import is_granted, is_overgranted
 from bursar_operator.domain.happenings import Scene, State, in_force
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.ledgerview import Figures
-from bursar_operator.published import Published, Tombstone
+from bursar_operator.published import Publications, Tombstone
 
 Obj = dict[str, Any]
 RECENT_SECONDS: Final = HOUR  # as long as the API server keeps an Event
@@ -46,6 +47,14 @@ class Listener(Protocol):
         """The allocation is gone."""
 
 
+class Place(NamedTuple):
+    """Where an allocation is."""
+
+    namespace: str
+    name: str
+    cluster: str
+
+
 class Books(AgentMemory):
     """The `LedgerView` of the grants, and what the other parts ask of the ledger.
 
@@ -57,16 +66,14 @@ class Books(AgentMemory):
         super().__init__(ledger, patience, now)
         self._informers = informers
         self._directory = Directory(informers)
-        self._published: dict[str, Published] = {}
-        self._of_cluster: dict[str, set[str]] = {}
-        self._of_account: dict[Key, set[str]] = {}
+        self._published = Publications()
         self._tombstones: dict[str, Tombstone] = {}
         self._used_accounts: set[str] = set()
         self._rules: dict[str, tuple[int, frozenset[str]]] = {}
-        self._objects: dict[str, Obj] = {}
+        self._places: dict[str, Place] = {}  # of every allocation that is there
         self.stated: dict[str, Mapping[str, int]] = {}
         """Allocations whose agent stated by hand that nothing of them runs, and the hours used that it had not told before."""
-        self.accounts = Accounts(ledger, self._directory, self._entry_of, self._gone, self.cluster_time)
+        self.accounts = Accounts(ledger, self._directory, self._published, self.cluster_time)
         self.accounts.heard = self._entry
         self.changed: Callable[[str, str], None] = _nobody
         self.listener: Listener | None = None
@@ -77,10 +84,10 @@ class Books(AgentMemory):
     async def load(self) -> None:
         """Read everything once; projects and clusters must be followed already."""
         generations = await self._ledger.desired_generations()
-        for uid, grant in (await self._ledger.grants()).items():
-            self._put(uid, Published(grant.cluster, grant.account, grant.revision, grant.entry))
+        async for grant in self._ledger.each_grant():
+            self._published.put(grant.uid, grant.cluster, grant.account, grant.revision, grant.entry)
             if grant.tombstoned:
-                self._tombstones[uid] = Tombstone(grant.cluster, generations.get(grant.cluster, 0))
+                self._tombstones[grant.uid] = Tombstone(grant.cluster, generations.get(grant.cluster, 0))
         await self.refresh_agents()
         await self.accounts.load()
         self._rules = {uid: (window, in_force(kept)) for uid, (window, kept) in (await self._ledger.rules()).items()}
@@ -100,7 +107,12 @@ class Books(AgentMemory):
     def revision(self, uid: str) -> tuple[int, Mapping[str, int]] | None:
         """Revision and grant that are published."""
         found = self._published.get(uid)
-        return None if found is None else (found.revision, found.granted)
+        return None if found is None else (found.revision, self._published.granted(uid))
+
+    def knows(self, uid: str, revision: int) -> bool:
+        """Whether this revision is published."""
+        found = self._published.get(uid)
+        return found is not None and found.revision == revision
 
     def used_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours used in all windows, rounded up, with those that were stated by hand."""
@@ -118,19 +130,20 @@ class Books(AgentMemory):
 
     def committed_hours(self, uid: str) -> Mapping[str, int]:
         """Whole hours that running jobs of its account may still use: each of several allocations counts them all."""
-        committed, allocation = self._committed(uid), self._objects.get(uid)
-        if not committed or allocation is None or uid in self.stated:
+        committed = self._committed(uid)
+        allocation = self._object(uid) if committed and uid not in self.stated else None
+        if allocation is None:
             return {}
         scales = self._directory.scales(allocation["spec"]["clusterRef"]["name"])
         return balances.committed_hours(committed, balances.held(allocation).keys(), scales)
 
     def figures(self, uid: str) -> Figures | None:
         """Balance for the status; None while nothing was used, runs or was booked by hand."""
-        view, allocation = self.view(uid), self._objects.get(uid)
-        if view is None or allocation is None:
-            return None
         key = self._key(uid)
         if key is None or not (self.accounts.has_use(key) or self._committed(uid) or self.accounts.is_adjusted(uid)):
+            return None
+        view, allocation = self.view(uid), self._object(uid)
+        if view is None or allocation is None:
             return None
         rules = periods.thresholds_of(allocation)
         as_of, stale = self.complete_until(key[0]), self._usage_stale(key[0])
@@ -179,19 +192,18 @@ class Books(AgentMemory):
 
     def uids(self, cluster: str) -> Iterable[str]:
         """Every allocation that anything was ever published of."""
-        return tuple(self._of_cluster.get(cluster, ()))
+        return self._published.of_cluster(cluster)
 
     def uses(self, cluster: str, account: str) -> Iterable[tuple[str, str, Mapping[str, int]]]:
         """Of every allocation that an account ever had on a cluster: uid, leaf pool, whole hours used."""
-        return [(uid, self.accounts.pool(uid), self.used_hours(uid)) for uid in self._of_account.get((cluster, account), ())]
+        return [(uid, self.accounts.pool(uid), self.used_hours(uid)) for uid in self._published.of_account((cluster, account))]
 
     def gone(self, uid: str) -> Gone | None:
         """What was published of it last, and the pool that its last posting names."""
-        found = self._published.get(uid)
-        if found is None or found.entry is None:
+        entry = self._published.entry(uid)
+        if entry is None:
             return None
-        entry = found.entry
-        return Gone(uid, entry.namespace, entry.name, self.accounts.pool(uid), found.granted)
+        return Gone(uid, entry.namespace, entry.name, self.accounts.pool(uid), self._published.granted(uid))
 
     def tombstoned(self, uid: str) -> bool:
         """Whether the tombstone is published and its agent does without the allocation."""
@@ -210,7 +222,7 @@ class Books(AgentMemory):
         if before is None or not before.cluster:
             self._tombstones[uid] = Tombstone("", 0)
             return
-        self._put(uid, Published(before.cluster, before.account, TOMBSTONE, before.entry))
+        self._published.revised(uid, TOMBSTONE)
         self._tombstones.setdefault(uid, Tombstone(before.cluster, None))
         generation = await self.republish(before.cluster, before.account)
         self._tombstones[uid] = Tombstone(before.cluster, generation)
@@ -223,13 +235,15 @@ class Books(AgentMemory):
 
     # What keeps it fresh
 
-    def published(self, cluster: str, entries: Sequence[AccountEntry], revisions: Mapping[str, int]) -> None:
+    def published(self, cluster: str, entries: Sequence[AccountEntry], publication: Publication) -> None:
         """Take in what a publication has stored."""
         for entry in entries:
             for item in entry.allocations:
                 before = self._published.get(item.uid)
-                if revisions.get(item.uid) == item.grant_revision:
-                    self._put(item.uid, Published(cluster, entry.account, item.grant_revision, item))
+                if before is not None and before.revision == item.grant_revision and not publication.changed:
+                    continue
+                if publication.revisions.get(item.uid) == item.grant_revision:
+                    self._published.put(item.uid, cluster, entry.account, item.grant_revision, item.canonical())
                 # Where nobody enforces, publication is all the acknowledgement there will be.
                 is_news = before is None or before.revision != item.grant_revision
                 if is_news and self.acknowledged_as_not_enforced(cluster):
@@ -243,7 +257,7 @@ class Books(AgentMemory):
         """The ledger has this revision with other hours: whoever repairs it must go above it."""
         before = self._published.get(uid)
         if before is not None and before.revision < revision:
-            self._put(uid, Published(before.cluster, before.account, revision, before.entry))
+            self._published.revised(uid, revision)
 
     async def refresh_use(self, cluster: str, account: str) -> None:
         """Read an account's use again."""
@@ -259,13 +273,13 @@ class Books(AgentMemory):
             self._entry(booked)
 
     def _entry(self, booked: Booked) -> None:
-        allocation = self._objects.get(booked.entry.uid)
+        allocation = self._object(booked.entry.uid) if booked.entry.uid else None
         if allocation is not None and self.listener is not None:
             self.listener.hear_entries(allocation, [booked], self._directory.scales(booked.entry.cluster))
 
     def unsettled(self) -> list[Key]:
         """Accounts with use whose allocations have cuts that the sums do not know yet."""
-        return list(self.accounts.stale)
+        return self.accounts.unsettled()
 
     async def post(self, cluster: str, accounts: Iterable[str]) -> None:
         """Book the grants that these accounts' allocations need before they are published: one write for all."""
@@ -279,8 +293,9 @@ class Books(AgentMemory):
         for item in self._directory.allocations(*key):
             if is_granted(item) and not is_overgranted(item):
                 yield from self.accounts.planned(item, key, now, is_first=item["metadata"]["uid"] in self._published)
-        for gone in self._gone(key):
-            if gone.uid not in self._objects and gone.uid in self._tombstones:
+        for uid in self._published.of_account(key) if self._tombstones else ():
+            gone = self._published.entry(uid) if uid not in self._places and uid in self._tombstones else None
+            if gone is not None:
                 yield from self.accounts.planned_for_gone(gone, key, now)
 
     async def close_windows(self, cluster: str) -> list[Key]:
@@ -289,7 +304,8 @@ class Books(AgentMemory):
         if agent is None or agent.watermark is None:
             return []
         watermark = agent.watermark
-        known = [(item, self._directory.key_of(item)) for item in self._informers.allocations.by_index(BY_CLUSTER, cluster)]
+        each = self._informers.allocations.each_by_index(BY_CLUSTER, cluster)
+        known = ((item, self._directory.key_of(item)) for item in each)
         due = [(item, key) for item, key in known if key is not None and self.accounts.closings(item, key, watermark)]
         keys = sorted({key for _, key in due})
         for key in keys:
@@ -305,11 +321,9 @@ class Books(AgentMemory):
 
     def touch(self, uid: str) -> None:
         """Have the allocation looked at again."""
-        found, gone = self._objects.get(uid), self._published.get(uid)
+        found = self._places.get(uid) or self._published.entry(uid)
         if found is not None:
-            self.changed(found["metadata"]["namespace"], found["metadata"]["name"])
-        elif gone is not None and gone.entry is not None:
-            self.changed(gone.entry.namespace, gone.entry.name)
+            self.changed(found.namespace, found.name)
 
     def touch_account(self, cluster: str, account: str) -> None:
         """Have every allocation of the account looked at again."""
@@ -318,8 +332,8 @@ class Books(AgentMemory):
 
     def touch_cluster(self, cluster: str) -> None:
         """Have every allocation of the cluster looked at again."""
-        for item in self._informers.allocations.by_index(BY_CLUSTER, cluster):
-            self.changed(item["metadata"]["namespace"], item["metadata"]["name"])
+        for namespace, name in self._informers.allocations.keys_by_index(BY_CLUSTER, cluster):
+            self.changed(namespace, name)
 
     def _allocation(self, _: str, old: Obj | None, new: Obj | None) -> None:
         now = new or old
@@ -327,13 +341,13 @@ class Books(AgentMemory):
             return
         uid = now["metadata"]["uid"]
         if new is None:
-            self._objects.pop(uid, None)
+            self._places.pop(uid, None)
             self._rules.pop(uid, None)
             self.accounts.drop(uid)
             if self.listener is not None:
                 self.listener.forget(uid)
         else:
-            self._objects[uid] = new
+            self._places[intern(uid)] = _place(new)
             if self.listener is not None:
                 self.listener.hear_gates(new, self.cluster_time(new["spec"]["clusterRef"]["name"]))
         key = self._directory.key_of(now)
@@ -346,31 +360,26 @@ class Books(AgentMemory):
         if cluster is not None and (old is None or new is None or _enforced_by(old) != _enforced_by(new)):
             self.touch_cluster(cluster["metadata"]["name"])
 
-    def _put(self, uid: str, item: Published) -> None:
-        self._published[uid] = item
-        self._of_cluster.setdefault(item.cluster, set()).add(uid)
-        self._of_account.setdefault((item.cluster, item.account), set()).add(uid)
+    def _object(self, uid: str) -> Obj | None:
+        place = self._places.get(uid)
+        found = None if place is None else self._informers.allocations.get(place.namespace, place.name)
+        return found if found is not None and found["metadata"]["uid"] == uid else None
 
     def _key(self, uid: str) -> Key | None:
-        allocation, gone = self._objects.get(uid), self._published.get(uid)
-        if allocation is not None:
-            return self._directory.key_of(allocation)
+        place, gone = self._places.get(uid), self._published.get(uid)
+        if place is not None:
+            return self._directory.key_in(place.namespace, place.cluster)
         return (gone.cluster, gone.account) if gone else None
-
-    def _entry_of(self, uid: str) -> AllocationEntry | None:
-        """What was published of it last."""
-        found = self._published.get(uid)
-        return None if found is None else found.entry
-
-    def _gone(self, key: Key) -> list[AllocationEntry]:
-        """Everything published for an account, as it was published last."""
-        entries = (self._published[uid].entry for uid in self._of_account.get(key, ()))
-        return [entry for entry in entries if entry is not None]
 
     def _committed(self, uid: str) -> Mapping[str, int]:
         key = self._key(uid)
         state = self._states.get(key[0], {}).get(key[1]) if key else None
         return state.committed if state else {}
+
+
+def _place(allocation: Obj) -> Place:
+    metadata = allocation["metadata"]
+    return Place(intern(metadata["namespace"]), metadata["name"], intern(allocation["spec"]["clusterRef"]["name"]))
 
 
 def _enforced_by(cluster: Obj) -> tuple[bool, bool]:

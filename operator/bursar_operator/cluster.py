@@ -99,7 +99,7 @@ class Clusters:
         """What still refers to the cluster; None when the finalizer may go."""
         name = cluster["metadata"]["name"]
         counts = {
-            "allocations": len(self._informers.allocations.by_index(BY_CLUSTER, name)),
+            "allocations": len(self._informers.allocations.keys_by_index(BY_CLUSTER, name)),
             "pools": len(self._informers.pools.by_index(BY_CLUSTER, name)),
         }
         left = " and ".join(f"{count} {kind}" for kind, count in counts.items() if count)

@@ -1,15 +1,20 @@
 """Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from sys import intern
 from typing import Final
 
-from bursar_kube.client import Kube
+from bursar_kube.client import Kube, PagesGone
 from bursar_kube.informer import EventType
 from bursar_kube.resources import ALLOCATIONS
+from bursar_operator.domain import hours, poolstatus
+from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Obj, Row, row_of, version
 from bursar_operator.informers import Informers
+from bursar_operator.recent import Recent
 
 GONE_MAXIMUM: Final = 10_000
+ROWS_MAXIMUM: Final = 5_000
 Key = tuple[str, str]
 """Namespace and name."""
 
@@ -27,7 +32,7 @@ class Copies:
         self._departed = departed
         self._own: dict[Key, Obj] = {}
         self._keys: dict[str, Key] = {}
-        self._rows: dict[str, Row] = {}
+        self._rows: Recent[str, Row] = Recent(ROWS_MAXIMUM)
         self._gone: dict[str, None] = {}  # the latest: an answer that comes late must not bring them back
         self._loading = True
         self.touched: Callable[[str, str], None] = lambda namespace, uid: None
@@ -40,19 +45,29 @@ class Copies:
         await self._informer.start()
         await self._informer.synced()
         self._loading = False
-        for obj in self._informer.items():
+        for obj in self._informer.each():
             self._keys[obj["metadata"]["uid"]] = _key(obj)
             if _is_urgent(obj):
                 self._changed(_key(obj))
         if warm:
             await self.quorum()
 
-    async def quorum(self) -> list[Row]:
-        """Every allocation as the API server holds it after this call began; the copies are at least as new then."""
-        listed = await self._kube.list(ALLOCATIONS)
-        for obj in listed:
-            self.saw(obj)
-        return [row_of(obj) for obj in listed]
+    async def quorum(self) -> Mapping[str, Hours]:
+        """Σ charged by leaf pool, of every allocation as the API server holds it after this call began.
+
+        The copies are at least as new then. It is read by the page: all at once would take a hundred times the memory.
+        """
+        while True:
+            charged: dict[str, Hours] = {}
+            try:
+                async for page in self._kube.pages(ALLOCATIONS):
+                    for leaf, amounts in poolstatus.drawn(map(row_of, page)).items():
+                        charged[leaf] = hours.plus(charged.get(leaf, {}), amounts)
+                    for obj in page:
+                        self.saw(obj)
+            except PagesGone:
+                continue
+            return charged
 
     def keys(self) -> list[Key]:
         """Every allocation."""
@@ -74,14 +89,17 @@ class Copies:
 
     def row(self, uid: str) -> Row | None:
         """The newest copy as a row; None where the allocation is gone."""
-        key = self._keys.get(uid)
-        obj = None if key is None else self.get(key)
-        if obj is None or obj["metadata"]["uid"] != uid:
-            return None
-        row = self._rows.get(uid)
-        if row is None or row.version != version(obj):
-            row = self._rows[uid] = row_of(obj)
-        return row
+        key, row = self._keys.get(uid), self._rows.get(uid)
+        if key is None or (row is not None and row.version == self._version(key)):
+            return None if key is None else row
+        obj = self.get(key)
+        return self._rows.put(uid, row_of(obj)) if obj is not None and obj["metadata"]["uid"] == uid else None
+
+    def _version(self, key: Key) -> int | None:
+        """The version of the newest copy."""
+        seen, own = self._informer.version(*key), self._own.get(key)
+        versions = ([] if seen is None else [int(seen)]) + ([] if own is None else [version(own)])
+        return max(versions, default=None)
 
     def rows_in(self, namespace: str) -> list[Row]:
         """The newest copies of a namespace."""
@@ -97,8 +115,8 @@ class Copies:
         """Take in what a write gave, unless a newer copy is there; whether it was taken."""
         obj["metadata"].pop("managedFields", None)
         key = _key(obj)
-        present = self.get(key)
-        if obj["metadata"]["uid"] in self._gone or (present is not None and version(obj) <= version(present)):
+        present = self._version(key)
+        if obj["metadata"]["uid"] in self._gone or (present is not None and version(obj) <= present):
             return False
         self._own[key] = obj
         self._keys[obj["metadata"]["uid"]] = key
@@ -135,7 +153,7 @@ class Copies:
         if own is not None and own["metadata"]["uid"] == uid:
             del self._own[_key(obj)]
         self._keys.pop(uid, None)
-        self._rows.pop(uid, None)
+        self._rows.drop(uid)
         self._gone[uid] = None
         if len(self._gone) > GONE_MAXIMUM:
             del self._gone[next(iter(self._gone))]
@@ -144,7 +162,7 @@ class Copies:
 
 
 def _key(obj: Obj) -> Key:
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+    return intern(obj["metadata"]["namespace"]), obj["metadata"]["name"]
 
 
 def _is_urgent(obj: Obj) -> bool:

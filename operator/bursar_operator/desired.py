@@ -21,13 +21,19 @@ from bursar_operator.domain import clusters, entries
 from bursar_operator.domain.memberships import computing
 from bursar_operator.informers import BY_NAMESPACE, Informers
 from bursar_operator.metrics import Metrics
+from bursar_operator.recent import Recent
 
 Obj = dict[str, Any]
+Key = tuple[str, str]
+"""Cluster and account."""
 DEBOUNCE_SECONDS: Final = 0.02
 # A round that took long makes the next one wait for as many times as long: storms are published in larger pieces.
 REST: Final = 3
 LONGEST_REST_SECONDS: Final = 1.0
 PER_PUBLICATION: Final = 500
+# What is built and signed in one go keeps everybody else waiting.
+ALLOCATIONS_PER_PUBLICATION: Final = 1_000
+BUILT_MAXIMUM: Final = 6_000
 RETRY_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
 LOG = structlog.get_logger("bursar.operator")
@@ -65,11 +71,13 @@ class DesiredState:
         self._announced = announced
         self._joined = joined
         self._dirty: dict[str, dict[str, float]] = {}
+        self._unhurried: dict[Key, None] = {}  # to be compared with what is published, when nothing else is to do
+        self._following = False
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
         self._billing: dict[str, int] = {}
         # uid -> version of the object, its terms, its entry
-        self._built: dict[str, tuple[str, Terms | None, AllocationEntry | None]] = {}
+        self._built: Recent[str, tuple[str, Terms, AllocationEntry]] = Recent(BUILT_MAXIMUM)
         self._waiters: list[tuple[frozenset[str], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
@@ -95,7 +103,8 @@ class DesiredState:
                 self._counted(delta.settings)
 
     def follow(self) -> None:
-        """Hear of every change; what is there already counts as one, so that the first round compares everything."""
+        """Hear of every change. What is there already is compared with what is published, by and by."""
+        self._following = True
         self._informers.clusters.subscribe(self._on_cluster)
         self._informers.projects.subscribe(self._on_project)
         self._informers.memberships.subscribe(self._on_membership)
@@ -103,11 +112,22 @@ class DesiredState:
         for cluster, known in self._known.items():
             for account in known:
                 self.touch(cluster, account)
+        self._following = False
 
     def touch(self, cluster: str, account: str) -> None:
         """The account's entry may have changed."""
+        if self._following:
+            self._compare((cluster, account))
+            return
+        self._unhurried.pop((cluster, account), None)
         self._dirty.setdefault(cluster, {}).setdefault(account, time.monotonic())
         self._wake.set()
+
+    def _compare(self, key: Key) -> None:
+        """Nothing says that the account's entry changed, but for a process that was away."""
+        if key[1] not in self._dirty.get(key[0], ()):
+            self._unhurried[key] = None
+            self._wake.set()
 
     def touch_cluster(self, cluster: str) -> None:
         """The cluster's settings, its acknowledgement or its root's validity may have changed."""
@@ -153,7 +173,7 @@ class DesiredState:
             await asyncio.sleep(max(DEBOUNCE_SECONDS, rest))
             self._wake.clear()
             began = time.monotonic()
-            batch, self._dirty = self._dirty, {}
+            batch, self._dirty = self._dirty or self._next_unhurried(), {}
             waiters, self._waiters = self._waiters, []
             failed = {cluster for cluster, accounts in batch.items() if not await self._try(cluster, accounts)}
             rest = min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began))
@@ -164,7 +184,15 @@ class DesiredState:
                     waiter.set_result(None)
             if failed:
                 await asyncio.sleep(RETRY_SECONDS)
+            if failed or self._unhurried:
                 self._wake.set()
+
+    def _next_unhurried(self) -> dict[str, dict[str, float]]:
+        key = next(iter(self._unhurried), None)
+        if key is None:
+            return {}
+        del self._unhurried[key]
+        return {key[0]: {key[1]: time.monotonic()}}
 
     async def _try(self, cluster: str, accounts: dict[str, float]) -> bool:
         try:
@@ -184,17 +212,27 @@ class DesiredState:
         cluster = self._informers.clusters.get(None, name)
         if cluster is None:
             return  # the agent keeps what it has; the Cluster's return is an event
-        names = sorted(accounts)
-        if not names and name not in self._known:
+        if not accounts and name not in self._known:
             self._known[name] = {}
-        pieces = [names[at : at + PER_PUBLICATION] for at in range(0, len(names), PER_PUBLICATION)] or [[]]
-        for piece in pieces:
+        for piece in self._pieces(sorted(accounts)):
             await self._books.post(name, piece)
             built = {account: entry for account in piece if (entry := self._entry(name, account)) is not None}
             await self._publish(cluster, built)
             await asyncio.sleep(0)
         if accounts:
             self._metrics.publish_seconds.observe(time.monotonic() - min(accounts.values()))
+
+    def _pieces(self, accounts: list[str]) -> Iterable[list[str]]:
+        piece: list[str] = []
+        size = 0
+        for account in accounts:
+            more = self._directory.count(account)
+            if piece and (size + more > ALLOCATIONS_PER_PUBLICATION or len(piece) == PER_PUBLICATION):
+                yield piece
+                piece, size = [], 0
+            piece.append(account)
+            size += more
+        yield piece
 
     async def _publish(self, cluster: Obj, built: dict[str, AccountEntry]) -> None:
         name = cluster["metadata"]["name"]
@@ -231,7 +269,7 @@ class DesiredState:
             self._billing[settings.cluster] = settings.billing.version
 
     def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
-        self._books.published(cluster, chosen, publication.revisions)
+        self._books.published(cluster, chosen, publication)
         known = self._known.setdefault(cluster, {})
         new = [entry.account for entry in chosen if entry.account not in known]
         known.update((entry.account, entry.project) for entry in chosen)
@@ -249,29 +287,37 @@ class DesiredState:
         owner = self._directory.of_account(account)
         if owner is None:
             return entries.closed_entry(account, known) if known else None
-        allocations = self._directory.allocations(cluster, account)
-        if owner.deleting and not allocations:
+        built: list[AllocationEntry] = []
+        edited: list[str] = []
+        is_empty = True
+        for item in self._directory.allocations(cluster, account):
+            is_empty = False
+            if entries.is_overgranted(item):
+                edited.append(item["metadata"]["uid"])
+            elif entries.is_granted(item):
+                built.append(self._allocation_entry(item))
+        if owner.deleting and is_empty:
             return entries.closed_entry(account, known) if known else None
-        if known is None and not any(entries.is_granted(item) for item in allocations):
+        if known is None and not built and not edited:
             return None
-        if edited := [item for item in allocations if entries.is_overgranted(item)]:
+        if edited:
             # Nothing that no pool backs is ever signed; what was published holds until the grants are repaired.
-            for item in edited:
-                LOG.warning("more is granted than charged; not published", cluster=cluster, uid=item["metadata"]["uid"])
-                self._books.touch(item["metadata"]["uid"])
+            for uid in edited:
+                LOG.warning("more is granted than charged; not published", cluster=cluster, uid=uid)
+                self._books.touch(uid)
             return None
-        built = (self._allocation_entry(item) for item in allocations if entries.is_granted(item))
         corrections = self._books.accounts.corrections((cluster, account))
         ended = self._books.ended(cluster, account)
         return entries.account_entry(account, owner.project, self._members(owner), built, ended, corrections)
 
     def _allocation_entry(self, allocation: Obj) -> AllocationEntry:
-        """Built once per version: an account with many allocations costs what changed."""
+        """Kept for a version of the object: an account whose allocations change one after the other costs what changed."""
         metadata, terms = allocation["metadata"], self._books.accounts.living(allocation)
-        version, built_from, entry = self._built.get(metadata["uid"], ("", None, None))
-        if entry is None or version != metadata["resourceVersion"] or built_from is not terms:
-            entry = entries.allocation_entry(allocation, terms)
-            self._built[metadata["uid"]] = metadata["resourceVersion"], terms, entry
+        known = self._built.get(metadata["uid"])
+        if known is not None and known[0] == metadata["resourceVersion"] and known[1] is terms:
+            return known[2]
+        entry = entries.allocation_entry(allocation, terms)
+        self._built.put(metadata["uid"], (metadata["resourceVersion"], terms, entry))
         return entry
 
     def _members(self, owner: Owner) -> tuple[str, ...]:
@@ -291,7 +337,7 @@ class DesiredState:
         for owner in {Owner.of(item) for item in (old, new) if item} - {None}:
             if owner is not None and (new is None or old is None or Owner.of(old) != Owner.of(new)):
                 self.touch_account(owner.account)
-                for item in self._informers.allocations.by_index(BY_NAMESPACE, owner.namespace):
+                for item in self._informers.allocations.each_by_index(BY_NAMESPACE, owner.namespace):
                     self.touch(item["spec"]["clusterRef"]["name"], owner.account)
 
     def _on_membership(self, _: str, old: Obj | None, new: Obj | None) -> None:
@@ -305,11 +351,15 @@ class DesiredState:
         if old is not None and new is not None and _published_part(old) == _published_part(new):
             return
         if new is None and old is not None:
-            self._built.pop(old["metadata"]["uid"], None)
-        for item in (new or old,):
-            key = self._directory.key_of(item) if item is not None and (entries.is_granted(item) or new is None) else None
-            if key is not None:
-                self.touch(*key)
+            self._built.drop(old["metadata"]["uid"])
+        item = new or old
+        key = self._directory.key_of(item) if item is not None and (entries.is_granted(item) or new is None) else None
+        if key is None:
+            return
+        if old is None and new is not None and self._books.knows(new["metadata"]["uid"], new["status"]["grantRevision"]):
+            self._compare(key)
+        else:
+            self.touch(*key)
 
 
 def _weight(membership: Obj) -> tuple[Any, bool]:

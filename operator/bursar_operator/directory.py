@@ -1,6 +1,6 @@
 """Who owns a namespace or an account: only projects that the operator has settled, never what one merely claims."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,18 +50,25 @@ class Directory:
         """The project that has the account."""
         return _settled(self._informers.projects.by_index(BY_ACCOUNT, account))
 
-    def allocations(self, cluster: str, account: str) -> list[dict[str, Any]]:
-        """The account's allocations on the cluster."""
+    def allocations(self, cluster: str, account: str) -> Iterator[dict[str, Any]]:
+        """The account's allocations on the cluster, one after the other: there may be thousands."""
         owner = self.of_account(account)
-        if owner is None:
-            return []
-        found = self._informers.allocations.by_index(BY_NAMESPACE, owner.namespace)
-        return [item for item in found if item["spec"]["clusterRef"]["name"] == cluster]
+        found = self._informers.allocations.each_by_index(BY_NAMESPACE, owner.namespace) if owner is not None else ()
+        return (item for item in found if item["spec"]["clusterRef"]["name"] == cluster)
+
+    def count(self, account: str) -> int:
+        """How many allocations the account has, on whatever cluster."""
+        owner = self.of_account(account)
+        return 0 if owner is None else len(self._informers.allocations.keys_by_index(BY_NAMESPACE, owner.namespace))
 
     def key_of(self, allocation: Obj) -> tuple[str, str] | None:
         """Cluster and account of an allocation."""
-        owner = self.of_namespace(allocation["metadata"]["namespace"])
-        return None if owner is None else (allocation["spec"]["clusterRef"]["name"], owner.account)
+        return self.key_in(allocation["metadata"]["namespace"], allocation["spec"]["clusterRef"]["name"])
+
+    def key_in(self, namespace: str, cluster: str) -> tuple[str, str] | None:
+        """Cluster and account of what is in a namespace."""
+        owner = self.of_namespace(namespace)
+        return None if owner is None else (cluster, owner.account)
 
     def scales(self, cluster: str) -> Scales:
         """How the cluster's hours are counted; of one whose object was torn away, as it was published."""

@@ -1,7 +1,7 @@
 """Gather: everything that the decision about one allocation looks at, from memory."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -54,7 +54,7 @@ class Gather:
         self._directory = Directory(informers)
         self._clock = clock
         self._look = look
-        self._listing: asyncio.Task[list[Row]] | None = None
+        self._listing: asyncio.Task[Mapping[str, Hours]] | None = None
         self._holdings = Holdings(copies.rows_in, copies.row, ledger, self._directory)
         copies.touched = self._holdings.touched
 
@@ -167,8 +167,8 @@ class Gather:
         for key in self.hindered:
             self._look(key)
 
-    async def quorum(self) -> Sequence[Row]:
-        """Every allocation, read after this call began; calls that wait for the same turn share one list."""
+    async def quorum(self) -> Mapping[str, Hours]:
+        """Σ charged by leaf pool, read after this call began; calls that wait for the same turn share one list."""
         running = self._listing
         if running is not None and not running.done():
             await asyncio.wait({running})

@@ -40,7 +40,9 @@ class Informers:
             ),
             memberships=Informer(kube, resources.MEMBERSHIPS, indices={BY_NAMESPACE: _namespace}),
             pools=Informer(kube, resources.QUOTAPOOLS, indices={BY_CLUSTER: _cluster, BY_PARENT: _parent}),
-            allocations=Informer(kube, resources.ALLOCATIONS, indices={BY_NAMESPACE: _namespace, BY_CLUSTER: _cluster}),
+            allocations=Informer(
+                kube, resources.ALLOCATIONS, packed=True, indices={BY_NAMESPACE: _namespace, BY_CLUSTER: _cluster}
+            ),
         )
 
     async def start(self) -> None:

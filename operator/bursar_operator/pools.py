@@ -183,6 +183,7 @@ class Pools(PoolRequests):
         wake = self._wakes[root]
         while True:
             await wake.wait()
+            await self._save_up(root)
             wake.clear()
             try:
                 if await self._round(root):
@@ -218,11 +219,10 @@ class Pools(PoolRequests):
         wanted = {tree.root} | self._stale
         for item in self._torn.values():
             wanted.update(tree.path(item.pool))
-        for name in level:
-            above = tree.above(name) if name != tree.root else None
-            for uid in above.intents if above else ():
-                row = self._allocations.row(uid)
-                wanted.update(tree.path(self._leaf(row) or "") if row else ())
+        above = {tree.path(name)[-2] for name in level if name != tree.root}
+        for uid in {uid for name in above if name in tree.books for uid in tree.books[name].intents}:
+            row = self._allocations.row(uid)
+            wanted.update(tree.path(self._leaf(row) or "") if row else ())
         return [name for name in level if name in wanted or (name in tree.books and tree.books[name].intents)]
 
     async def _prepare(self, root: str) -> None:
@@ -258,7 +258,7 @@ class Pools(PoolRequests):
     async def _count(self, names: Sequence[str], *, may_lower: bool) -> None:
         """Write totals from a quorum list that is read after the copies that the writes rest on; leaves first."""
         copies = {name: self._books[name] for name in names}
-        charged = poolstatus.charges(await self._allocations.quorum(), self.path)
+        charged = poolstatus.up(await self._allocations.quorum(), self.path)
         for name in sorted(names, key=lambda item: -len(self.path(item))):
             book = copies[name]
             if self._books.get(name) is not book:
@@ -280,7 +280,7 @@ class Pools(PoolRequests):
             self._clock(),
             tuple(self._torn.values()),
             self._held,
-            self._space(tree),
+            self._space(tree) if name == tree.root else 0,
         )
         if made is None or book is None:
             return False

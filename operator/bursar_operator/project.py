@@ -181,8 +181,8 @@ class Projects:
             if "deletionTimestamp" not in item["metadata"]:
                 await self._delete(ALLOCATIONS, item)
         # The books look at what was seen last: a list that is empty while the copy is not would keep an entry open.
-        left = left or self._informers.allocations.by_index(BY_NAMESPACE, claim.namespace)
-        return f"{len(left)} allocations have to be taken away at the scheduler first" if left else None
+        waiting = len(left) or len(self._informers.allocations.keys_by_index(BY_NAMESPACE, claim.namespace))
+        return f"{waiting} allocations have to be taken away at the scheduler first" if waiting else None
 
     async def _close_accounts(self, project: Obj, claim: Claim) -> None:
         if (project.get("status") or {}).get("account") == claim.account:

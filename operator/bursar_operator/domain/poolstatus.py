@@ -1,6 +1,6 @@
 """What a pool's status says for people, and the pool's side of claim and recount."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -43,12 +43,22 @@ def recounted(book: Book, charged: Hours, below: Iterable[Hours], *, may_lower: 
 
 def charges(rows: Iterable[Row], path_of: Callable[[str], tuple[str, ...]]) -> dict[str, dict[str, int]]:
     """Σ charged of the allocations that draw on each pool or on one below it; ``path_of`` gives a leaf's path."""
+    return up(drawn(rows), path_of)
+
+
+def drawn(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
+    """Σ charged of the allocations that draw on each leaf."""
     by_leaf: dict[str, dict[str, int]] = {}
     for row in rows:
         if row.leaf and row.state.charged:
             total = by_leaf.setdefault(row.leaf, {})
             for name, amount in row.state.charged.items():
                 total[name] = total.get(name, 0) + amount
+    return by_leaf
+
+
+def up(by_leaf: Mapping[str, Hours], path_of: Callable[[str], tuple[str, ...]]) -> dict[str, dict[str, int]]:
+    """The sums of leaves, put down to every pool on their paths."""
     charged: dict[str, dict[str, int]] = {}
     for leaf, amounts in by_leaf.items():
         for pool in path_of(leaf):
