@@ -16,7 +16,7 @@ from bursar_crds.conditions import READY, find_condition
 from bursar_crds.names import CONFIRM_DELETE, FINALIZER, GROUP, SYSTEM_NAMESPACE
 from bursar_kube import resources
 from bursar_kube.client import Kube
-from bursar_kube.errors import Conflict, Forbidden, KubeError, NotFound
+from bursar_kube.errors import Conflict, Forbidden, NotFound
 from bursar_kube.resources import ResourceType
 
 Obj = dict[str, Any]
@@ -224,14 +224,7 @@ class Uninstall:
         if not is_asked or (item["metadata"].get("annotations") or {}).get(CONFIRM_DELETE) == name:
             return
         patch = {"metadata": {"uid": item["metadata"]["uid"], "annotations": {CONFIRM_DELETE: name}}}
-        try:
-            await self._gone(self._kube.merge_patch(rt, name, patch))
-        except KubeError as error:
-            if "failed calling webhook" not in error.message:
-                raise
-            self._say("the webhook does not answer; its configuration goes first")
-            await self._remove_labelled((resources.WEBHOOKCONFIGS,))
-            await self._gone(self._kube.merge_patch(rt, name, patch))
+        await self._gone(self._kube.merge_patch(rt, name, patch))
 
     async def _free_owners(self) -> None:
         """Memberships of namespaces that no project has any more: nobody counts owners there."""
