@@ -1,5 +1,6 @@
 """Those that wait for pools: each waits in the list of the tree that its pool hangs in."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,8 @@ from bursar_operator.poolcopies import PoolCopies
 from bursar_operator.waitlist import Waiting, Waitlist
 
 OPEN_TARGET: Final = 128  # operations open in a tree at one time: more make its writes dear and wait all the same
+SAVING_SECONDS: Final = 0.25  # how long at most a round waits for the many that are open to be decided
+SAVING_PAUSE: Final = 0.02
 MOST_TRIED: Final = 1024  # requests that one round looks at
 
 
@@ -108,9 +111,17 @@ class PoolRequests(PoolCopies):
 
     def _space(self, tree: Tree) -> int:
         """How many operations more may be open in the tree."""
-        root = tree.books.get(tree.root)
+        return OPEN_TARGET - self._undecided(tree.books.get(tree.root))
+
+    def _undecided(self, root: Book | None) -> int:
         rows = ((intent, self._allocations.row(uid)) for uid, intent in (root.intents if root else {}).items())
-        return OPEN_TARGET - sum(row is not None and row.state.sequence < intent.id for intent, row in rows)
+        return sum(row is not None and row.state.sequence < intent.id for intent, row in rows)
+
+    async def _save_up(self, root: str) -> None:
+        """While those that may write have more than enough to decide, what is decided waits for one write instead of many."""
+        until = self._clock() + SAVING_SECONDS
+        while self._undecided(self._books.get(root)) > OPEN_TARGET // 2 and self._clock() < until:
+            await asyncio.sleep(SAVING_PAUSE)
 
     def _held(self, pool: str, namespace: str) -> Hours:
         shape = self._shaped()[self._root_of(pool)]
