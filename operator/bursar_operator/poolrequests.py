@@ -14,8 +14,8 @@ from bursar_operator.poolcopies import PoolCopies
 from bursar_operator.waitlist import Waiting, Waitlist
 
 OPEN_TARGET: Final = 128  # operations open in a tree at one time: more make its writes dear and wait all the same
-SAVING_SECONDS: Final = 0.25  # how long at most a round waits for the many that are open to be decided
-SAVING_PAUSE: Final = 0.02
+SAVING_PAUSES: Final = 12  # how long at most a round waits for the many that are open to be decided
+SAVING_SECONDS: Final = 0.02
 MOST_TRIED: Final = 1024  # requests that one round looks at
 
 
@@ -119,9 +119,10 @@ class PoolRequests(PoolCopies):
 
     async def _save_up(self, root: str) -> None:
         """While those that may write have more than enough to decide, what is decided waits for one write instead of many."""
-        until = self._clock() + SAVING_SECONDS
-        while self._undecided(self._books.get(root)) > OPEN_TARGET // 2 and self._clock() < until:
-            await asyncio.sleep(SAVING_PAUSE)
+        for _ in range(SAVING_PAUSES):
+            if self._undecided(self._books.get(root)) <= OPEN_TARGET // 2:
+                return
+            await asyncio.sleep(SAVING_SECONDS)
 
     def _held(self, pool: str, namespace: str) -> Hours:
         shape = self._shaped()[self._root_of(pool)]
