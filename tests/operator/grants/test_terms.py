@@ -1,7 +1,6 @@
-"""Leaders that die beside any write, are killed in the middle of a storm, or wake up after another one has taken over."""
+"""Leaders that are killed in the middle of a storm, or wake up after another one has taken over."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from bursar_local.controlplane import ControlPlane
 from bursar_operator.domain import hours
 from bursar_operator.domain.rows import book_of, row_of
 from bursar_operator.poolcopies import Fenced
-from bursar_testing.frailkube import MortalKube, PausedKube
+from bursar_testing.frailkube import PausedKube
 from bursar_testing.grantterm import Site, eventually
 
 
@@ -66,57 +65,6 @@ async def witness(kube: Kube, site: Site) -> AsyncIterator[Witness]:
     async with Witness(kube, site) as found:
         yield found
     assert found.broken == []
-
-
-async def mortal(controlplane: ControlPlane, lives: int, *, lands: bool) -> MortalKube:
-    kube = await MortalKube.connect(str(controlplane.kubeconfig))
-    assert isinstance(kube, MortalKube)
-    kube.lives, kube.lands = lives, lands
-    return kube
-
-
-async def one_life(site: Site, kube: MortalKube) -> bool:
-    """Lead until death beside a write; whether it died."""
-    leading = asyncio.create_task(site.lead_as(await site.next_epoch(), kube=kube))
-    dying = asyncio.create_task(kube.dead.wait())
-    done, _ = await asyncio.wait({leading, dying}, return_when=asyncio.FIRST_COMPLETED)
-    if leading in done and not kube.dead.is_set():
-        await asyncio.wait({dying}, timeout=1.5)
-    died = kube.dead.is_set()
-    for task in (leading, dying):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-    for term in site.terms:
-        await term.stop()
-    await kube.close()
-    return died
-
-
-@pytest.mark.parametrize("lands", [True, False])
-async def test_a_death_beside_any_write_leaves_nothing_behind(
-    controlplane: ControlPlane, site: Site, witness: Witness, lands: bool
-) -> None:
-    await site.pool("root", 100)
-    leaf = await site.pool("leaf", 60, "root")
-    deaths = 0
-    for lives in range(1, 12):
-        await site.ask(f"grow-{lives}", leaf, 10)
-        await site.ask(f"big-{lives}", leaf, 55)
-        deaths += await one_life(site, await mortal(controlplane, lives, lands=lands))
-        term = await site.lead()
-        await eventually(lambda: site.cpu(f"grow-{lives}"), (10, 10))  # noqa: B023 - awaited in this very turn
-        await eventually(site.unbalanced, [])
-        await term.stop()
-        for name in await site.rows():
-            await site.delete(name)
-        deaths += await one_life(site, await mortal(controlplane, lives, lands=lands))
-        term = await site.lead()
-        await eventually(site.rows, {})
-        await eventually(site.unbalanced, [])
-        assert await site.granted(leaf) == 0
-        await term.stop()
-    assert deaths > 10
 
 
 async def test_leaders_killed_in_a_storm_grant_exactly_what_fits(site: Site, witness: Witness) -> None:

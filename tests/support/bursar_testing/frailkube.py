@@ -1,8 +1,8 @@
 """Clients of the API server that stop answering: as a paused process does, or one that dies beside a certain write."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, NoReturn
 
 from bursar_kube.client import Events, Kube
 from bursar_kube.errors import KubeError, Unavailable
@@ -31,28 +31,48 @@ class PausedKube(Kube):
             yield events
 
 
+class Life:
+    """A process that dies beside its next `lives`-th write, which `lands` or does not. `writes` counts all of them."""
+
+    def __init__(self, lives: int = 1_000_000, *, lands: bool = True) -> None:
+        self.lives = lives
+        self.lands = lands
+        self.writes = 0
+        self.dead = asyncio.Event()
+
+    def may_write(self) -> bool:
+        """Count a write; whether it happens."""
+        if self.dead.is_set():
+            return False
+        self.writes += 1
+        self.lives -= 1
+        if self.lives == 0:
+            self.dead.set()
+            return self.lands
+        return True
+
+    async def ended(self) -> NoReturn:
+        """What the dead hear: nothing, for ever."""
+        await asyncio.Event().wait()
+        raise AssertionError("a dead process does not go on")
+
+
 class MortalKube(Kube):
-    """Hears nothing any more from its `lives`-th write on, which `lands` or does not."""
+    """Writes, and hears, as long as its `life` lasts. Events are no part of any protocol and count for nothing."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.lives = 1_000_000
-        self.lands = True
-        self.dead = asyncio.Event()
+        self.life = Life()
 
-    async def raw(
-        self, method: str, path: str, body: Obj | None = None, *, query: Mapping[str, str] | None = None, **settings: Any
-    ) -> Obj:
+    async def raw(self, method: str, path: str, body: Obj | None = None, **settings: Any) -> Obj:
         """The call, unless this process is dead."""
-        if method == "PUT":
-            self.lives -= 1
-        if self.lives > 0:
-            return await super().raw(method, path, body, query=query, **settings)
-        if self.lives == 0 and method == "PUT" and self.lands:
-            await super().raw(method, path, body, query=query, **settings)
-        self.dead.set()
-        await asyncio.Event().wait()
-        raise AssertionError("a dead process does not go on")
+        writes = method != "GET" and not path.endswith("/events")
+        if not (self.life.may_write() if writes else not self.life.dead.is_set()):
+            await self.life.ended()
+        answer = await super().raw(method, path, body, **settings)
+        if self.life.dead.is_set():
+            await self.life.ended()
+        return answer
 
 
 class DeafKube(Kube):

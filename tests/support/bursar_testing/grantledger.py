@@ -9,6 +9,7 @@ from bursar_operator.domain.batch import Gone
 from bursar_operator.domain.grant import TOMBSTONE
 from bursar_operator.informers import Informers
 from bursar_operator.ledgerview import Figures
+from bursar_testing.frailkube import Life
 
 Obj = dict[str, Any]
 
@@ -35,6 +36,10 @@ class GrantLedger:
         self._touch = touch
         informers.allocations.subscribe(lambda event, old, new: self._take(new))
 
+    def name(self, uid: str) -> str:
+        """The name of an allocation that was ever seen."""
+        return self._keys[uid][1]
+
     def acknowledge(self) -> None:
         """The agents have read back everything that is published."""
         for uid, (revision, _) in self.published.items():
@@ -51,10 +56,13 @@ class GrantLedger:
         self.clusters[uid] = obj["spec"]["clusterRef"]["name"]
         self.pools[uid] = status.get("pool") or ""
         if revision > self.published.get(uid, (0, {}))[0]:
-            self.published[uid] = revision, hours.of(status.get("granted"))
-            if self.acknowledges:
-                self.acks[uid] = revision
-            self._touch(*self._keys[uid])
+            self._publish(uid, revision, hours.of(status.get("granted")))
+
+    def _publish(self, uid: str, revision: int, granted: dict[str, int]) -> None:
+        self.published[uid] = revision, granted
+        if self.acknowledges:
+            self.acks[uid] = revision
+        self._touch(*self._keys[uid])
 
     # what the grant core asks
 
@@ -98,3 +106,23 @@ class GrantLedger:
 
     async def tombstone(self, uid: str) -> None:
         self.published[uid] = TOMBSTONE, {}
+
+
+class MortalLedger(GrantLedger):
+    """The same books as one process sees and writes them, as long as its life lasts."""
+
+    def __init__(self, books: GrantLedger, life: Life) -> None:
+        super().__init__()
+        self.__dict__.update(books.__dict__)
+        self._life = life
+
+    def _publish(self, uid: str, revision: int, granted: dict[str, int]) -> None:
+        if self._life.may_write():
+            super()._publish(uid, revision, granted)
+
+    async def tombstone(self, uid: str) -> None:
+        if not self._life.may_write():
+            await self._life.ended()
+        await super().tombstone(uid)
+        if self._life.dead.is_set():
+            await self._life.ended()

@@ -5,13 +5,14 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from bursar_crds.names import FINALIZER
 from bursar_kube.client import Kube
 from bursar_kube.errors import KubeError, NotFound
-from bursar_kube.resources import ALLOCATIONS, CLUSTERS, NAMESPACES, PROJECTS, QUOTAPOOLS
+from bursar_kube.resources import ALLOCATIONS, CLUSTERS, NAMESPACES, PROJECTS, QUOTAPOOLS, ResourceType
 from bursar_operator.allocation import Grants
 from bursar_operator.domain import hours
 from bursar_operator.domain.rows import Book, Row, book_of, row_of
@@ -113,20 +114,26 @@ class Site:
         return 1 + max([book_of(obj).epoch or 0 for obj in await self.kube.list(QUOTAPOOLS)], default=0)
 
     async def lead_as(
-        self, epoch: int, *, kube: Kube | None = None, clock: Callable[[], float] | None = None, **settings: Any
+        self,
+        epoch: int,
+        *,
+        kube: Kube | None = None,
+        ledger: GrantLedger | None = None,
+        clock: Callable[[], float] | None = None,
+        **settings: Any,
     ) -> Term:
-        """A new term with this epoch, over a connection of its own where one is given."""
+        """A new term with this epoch, over a connection and a view of the books of its own where they are given."""
         informers = Informers.build(kube or self.kube)
         grants = Grants(
             kube or self.kube,
-            self.ledger,
+            books := ledger or self.ledger,
             informers,
             epoch=epoch,
             published=lambda cluster, account: None,
             clock=clock or time.time,
             **settings,
         )
-        self.ledger.follow(informers, grants.touch)
+        books.follow(informers, grants.touch)
         term = Term(informers, grants)
         self.terms.append(term)
         await informers.start()
@@ -177,6 +184,12 @@ class Site:
         """Stop every term and remove everything."""
         for term in self.terms:
             await term.stop()
+        await self.empty()
+        for rt, name in ((PROJECTS, self.name), (CLUSTERS, self.name), (NAMESPACES, self.namespace)):
+            await self._remove(rt, name)
+
+    async def empty(self) -> None:
+        """Remove allocations, pools and books, by force; no leader may run."""
         for obj in await self.kube.list(ALLOCATIONS, self.namespace):
             name = obj["metadata"]["name"]
             try:
@@ -184,14 +197,10 @@ class Site:
                 await self.kube.delete(ALLOCATIONS, name, self.namespace)
             except NotFound:
                 continue
-        for rt, names in (
-            (QUOTAPOOLS, self.pools),
-            (PROJECTS, [self.name]),
-            (CLUSTERS, [self.name]),
-            (NAMESPACES, [self.namespace]),
-        ):
-            for name in names:
-                try:
-                    await self.kube.delete(rt, name)
-                except KubeError:
-                    continue
+        for name in self.pools:
+            await self._remove(QUOTAPOOLS, name)
+        self.pools, self.ledger = [], GrantLedger()
+
+    async def _remove(self, rt: ResourceType, name: str) -> None:
+        with suppress(KubeError):
+            await self.kube.delete(rt, name)
