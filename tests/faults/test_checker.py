@@ -338,6 +338,29 @@ def test_what_waits_behind_a_request_that_waits_long_is_not_late() -> None:
     assert list(verdict(in_place, behind, terms=terms).findings) == []
 
 
+def led_again(hand: Hand) -> None:
+    """Nobody leads for a while, then somebody does and claims the pools."""
+    hand.renewals(1)
+    hand.allocation("b", 10, "leaf")
+    hand.wait(20)
+    hand.renewals(1)
+    hand.wait(3)
+    for pool in ("root", "leaf"):
+        hand.book(pool, epoch=2)
+    hand.wait(4)
+
+
+def led_and_idle(hand: Hand) -> None:
+    led_again(hand)
+    hand.renewals(4)
+
+
+def test_time_without_a_leader_is_not_counted() -> None:
+    terms = Terms(calm=CALM.calm, at_rest=False)
+    assert list(verdict(in_place, led_again, terms=terms).findings) == []
+    assert rules(verdict(in_place, led_and_idle, terms=terms)) == {("violation", "I4")}
+
+
 def test_time_with_faults_is_not_counted() -> None:
     terms = Terms(calm=((0.0, 1010.0),), at_rest=False)
     assert list(verdict(in_place, late, terms=terms).findings) == []

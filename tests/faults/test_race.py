@@ -1,7 +1,8 @@
 """The race, short: 32 clients, every kind of trouble once, and nothing is granted twice, lost or left over."""
 
 import pytest
-from tests.faults.race import Plan, race
+
+from bursar_testing.racing.race import Plan, race
 
 OPERATIONS = 2_000
 # Less than half a machine is ours here; `make faults` holds it to five seconds.

@@ -32,6 +32,12 @@ class Hand:
         """Time passes."""
         self.now += seconds
 
+    def renewals(self, number: int) -> None:
+        """The leader renews its Lease, every two seconds."""
+        for _ in range(number):
+            self.now += 2
+            self.lines.append({"kind": "lease", "at": self.now, "revision": self.revision})
+
     def pool(self, name: str, hours: int, parent: str | None = None, **spec: Any) -> None:
         """A counted pool that holds nothing."""
         given = {"clusterRef": {"name": "alpha"}, "resources": listed({"cpu": hours}), **spec}

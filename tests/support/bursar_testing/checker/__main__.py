@@ -1,4 +1,4 @@
-"""`record` writes a history down, `check` judges it: exit status 0 when nothing was found, 1 when something was, 3 for a history with a gap."""
+"""`record` writes a history down (exit status 3 where it has a gap), `check` judges it (1 where something was found)."""
 
 import argparse
 import asyncio

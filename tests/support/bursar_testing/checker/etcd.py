@@ -14,6 +14,7 @@ from bursar_testing.checker.amounts import Json
 PREFIX = "/registry/bursar.dev/"
 END = "/registry/bursar.dev0"
 """The first key after them."""
+LEASE = "/registry/leases/bursar-system/bursar-operator"
 
 
 class Gap(Exception):
@@ -68,15 +69,24 @@ class Store:
 
     async def writes(self) -> AsyncGenerator[Write]:
         """Every write of our kinds from the first revision on; `Gap` where one is missing."""
-        create = {"key": _encoded(PREFIX), "range_end": _encoded(END), "start_revision": "1"}
-        async with self._client.stream("POST", "/v3/watch", json={"create_request": create}) as answer:
+        wanted = {"key": _encoded(PREFIX), "range_end": _encoded(END), "start_revision": "1"}
+        async for event in self._events(wanted):
+            yield self._write(event)
+
+    async def renewals(self) -> AsyncGenerator[int]:
+        """The revision of each write of the leader's Lease from now on."""
+        async for event in self._events({"key": _encoded(LEASE)}):
+            yield int(event["kv"]["mod_revision"])
+
+    async def _events(self, wanted: Json) -> AsyncGenerator[Json]:
+        async with self._client.stream("POST", "/v3/watch", json={"create_request": wanted}) as answer:
             answer.raise_for_status()
             async for line in answer.aiter_lines():
                 result = orjson.loads(line).get("result") or {}
                 if result.get("canceled") or int(result.get("compact_revision") or 0):
                     raise Gap(f"the store dropped the watch: {result.get('cancel_reason') or 'compacted'}")
                 for event in result.get("events") or ():
-                    yield self._write(event)
+                    yield event
         raise Gap("the store closed the watch")
 
     def _write(self, event: Json) -> Write:

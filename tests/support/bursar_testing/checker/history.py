@@ -1,7 +1,8 @@
 """The history that was written down: versions in the order of the store, and what the ledger's tables said in between.
 
 One JSON object a line. `version`: a stored object at its revision (null once it is deleted). `poll`: the tables were read
-between two revisions of the store, and what was new in them. `gap`: something was missed, so that nothing is proven.
+between two revisions of the store, and what was new in them. `lease`: the leader's Lease was written. `gap`: something was
+missed, so that nothing is proven.
 """
 
 from collections.abc import Iterable, Iterator
@@ -65,6 +66,8 @@ class History:
     versions: list[Version] = field(default_factory=list)
     polls: list[Poll] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
+    renewals: list[float] = field(default_factory=list)
+    """When the leader's Lease was written."""
     last_at: float = 0.0
 
 
@@ -84,6 +87,8 @@ def parse(lines: Iterable[Json]) -> History:
                 history.versions.append(_version(line))
             case "poll":
                 history.polls.append(_poll(line))
+            case "lease":
+                history.renewals.append(float(line["at"]))
             case "gap":
                 history.gaps.append(str(line["words"]))
     history.gaps.extend(_holes(history.versions))

@@ -3,9 +3,11 @@
 A request is an allocation that asks for more than is charged and is not being deleted. It fits while every pool on its path
 has room for what is missing (its own open operation aside), the project's cap too. It is decided once it is charged what it
 asks for: where there is room all the time, a refusal is none. It is late when it fitted all the time, was never decided, and
-the whole time lay in a calm span (`--calm`): one with a leader and without faults.
+the whole time lay in a calm span (`--calm`): one without faults. Time without a leader does not count: neither while its
+Lease is not renewed, nor before the next one has claimed the pools.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,8 @@ MAY_FIT = frozenset(
     {"", "Waiting", "EpochPending", "QuotaExceeded", "ProjectShareExceeded", "PartlyGranted", "Granted", "Releasing", "Expired"}
 )
 """Reasons of those that wait for nothing but room; whatever else keeps an allocation from its hours, room does not help."""
+SILENCE_SECONDS = 5.0
+"""A Lease that is not written for so long has nobody who leads: it is renewed every two seconds."""
 PATIENCE_SECONDS = 600.0
 """A request that waits so long may keep others from what it waits for."""
 
@@ -34,7 +38,8 @@ class _Waiting:
 class Promptness:
     """Follows every request that waits."""
 
-    def __init__(self, calm: Sequence[Span], seconds: float) -> None:
+    def __init__(self, history: History, calm: Sequence[Span], seconds: float) -> None:
+        self._renewals = history.renewals
         self._calm = calm
         self._seconds = seconds
         self._waiting: dict[str, _Waiting] = {}
@@ -47,7 +52,9 @@ class Promptness:
         if item is not None:
             self._note(world, version.allocation, item.uid, version.at)
         if version.pool is not None:
-            for uid in [uid for uid in self._waiting if not self._fits(world, world.allocations[uid])]:
+            before = change.pool_before
+            claimed = before is None or before.epoch != version.pool.epoch
+            for uid in [uid for uid in self._waiting if claimed or not fits(world, world.allocations[uid])]:
                 self._waiting[uid].since = version.at
 
     def finish(self, world: World, history: History) -> Iterator[Finding]:
@@ -60,17 +67,30 @@ class Promptness:
             self._waiting.pop(uid, None)
             return
         known = self._waiting.get(uid)
-        if known is None or known.generation != item.generation or not self._fits(world, item):
+        if known is None or known.generation != item.generation or not fits(world, item):
             self._waiting[uid] = _Waiting(item.generation, at, at)
 
-    def _fits(self, world: World, item: Allocation) -> bool:
-        return fits(world, item)
+    def _led_since(self, at: float) -> float | None:
+        """Since when somebody leads without a break, for all that the Lease tells; None while nobody does."""
+        if not self._renewals:
+            return 0.0
+        last = bisect_right(self._renewals, at) - 1
+        if last < 0 or at - self._renewals[last] > SILENCE_SECONDS:
+            return None
+        while last > 0 and self._renewals[last] - self._renewals[last - 1] <= SILENCE_SECONDS:
+            last -= 1
+            if at - self._renewals[last] > self._seconds + SILENCE_SECONDS:
+                break
+        return self._renewals[last]
 
     def _late(self, world: World, at: float, revision: int) -> Iterator[Finding]:
+        led_since = self._led_since(at) if self._waiting else None
+        if led_since is None:
+            return
         for uid, waiting in list(self._waiting.items()):
             span = next((span for span in self._calm if span[0] <= at <= span[1]), None)
-            begins = None if span is None else max(waiting.since, span[0])
-            if begins is None or at - begins <= self._seconds or not self._fits(world, world.allocations[uid]):
+            begins = None if span is None else max(waiting.since, span[0], led_since)
+            if begins is None or at - begins <= self._seconds or not fits(world, world.allocations[uid]):
                 continue
             if any(at - other.asked_at >= PATIENCE_SECONDS for other in self._waiting.values()):
                 continue

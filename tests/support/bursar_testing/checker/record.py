@@ -30,13 +30,14 @@ class Recorder:
     async def run(self, stop: asyncio.Event) -> bool:
         """Record until `stop`, then everything up to now."""
         watching = asyncio.create_task(self._watch(), name="watch")
+        renewals = asyncio.create_task(self._follow_lease(), name="lease")
         polling = asyncio.create_task(self._poll(stop), name="poll")
         await asyncio.wait({watching, polling}, return_when=asyncio.FIRST_COMPLETED)
         if not watching.done():
             await self._drain(watching)
-        for task in (watching, polling):
+        for task in (watching, polling, renewals):
             task.cancel()
-        await asyncio.gather(watching, polling, return_exceptions=True)
+        await asyncio.gather(watching, polling, renewals, return_exceptions=True)
         self._output.flush()
         return not self._missed
 
@@ -50,6 +51,11 @@ class Recorder:
         except Gap as error:
             self._missed = True
             self._put({"kind": "gap", "words": str(error)})
+
+    async def _follow_lease(self) -> None:
+        async with aclosing(self._store.renewals()) as renewals:
+            async for revision in renewals:
+                self._put({"kind": "lease", "revision": revision})
 
     async def _poll(self, stop: asyncio.Event) -> None:
         last = False

@@ -67,7 +67,7 @@ def judge(history: History, terms: Terms) -> Verdict:
 
 
 def _replayed(world: World, history: History, terms: Terms) -> Iterator[Finding]:
-    outliving, promptness = Outliving(history, terms.recount_seconds), Promptness(terms.calm, terms.decide_seconds)
+    outliving, promptness = Outliving(history, terms.recount_seconds), Promptness(history, terms.calm, terms.decide_seconds)
     for version in history.versions:
         change = world.take(version)
         yield from bounds.check(world, change)

@@ -1,6 +1,7 @@
 """The race: clients at random, trouble all the while, then calm, then rest; and what the checker says of all of it."""
 
 import asyncio
+import resource
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,7 @@ class _Clock:
     def __init__(self) -> None:
         self._laps: list[str] = []
         self._at = time.monotonic()
+        self._worked = _processor_seconds()
 
     def lap(self, name: str) -> None:
         """The part that ends now."""
@@ -118,7 +120,12 @@ class _Clock:
 
     def in_words(self) -> str:
         """For people."""
-        return ", ".join(self._laps)
+        return ", ".join([*self._laps, f"{_processor_seconds() - self._worked:.0f} s of processors"])
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 async def _troubled(stage: Stage, plan: Plan, clients: Sequence[Client], tally: Tally, outcome: Outcome) -> None:
