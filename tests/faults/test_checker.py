@@ -91,6 +91,23 @@ def project_over_its_cap(hand: Hand) -> None:
     hand.opened("capped", 30, 1, "b", 0, 30)
 
 
+def project_over_its_cap_with_what_it_used(hand: Hand) -> None:
+    """15 of 20 hours were used by an allocation that went; 10 more are too many."""
+    hand.pool("capped", 100, perProject=[{"name": "cpu", "hours": 20}])
+    hand.allocation("b", 20, "capped")
+    hand.opened("capped", 20, 1, "b", 0, 20)
+    hand.granted("b", 20, 20, 1, 1)
+    hand.closed("capped", 20, "b")
+    hand.deletes("b")
+    hand.granted("b", 0, 20, 2, 1)
+    hand.opened("capped", 20, 2, "b", 20, 0, 15)
+    hand.granted("b", 0, 0, 2, 2)
+    hand.closed("capped", 15, "b", spent={"cpu": 15})
+    hand.goes("b")
+    hand.allocation("c", 10, "capped")
+    hand.opened("capped", 25, 3, "c", 0, 10)
+
+
 # I2
 
 
@@ -237,7 +254,10 @@ def stored_by_a_dry_run(hand: Hand) -> None:
 
 
 MUTANTS: dict[str, list[Story]] = {
-    "I1": [charge_beyond_the_pool, leaf_above_its_parent, open_over_the_limit, project_over_its_cap],
+    "I1": [
+        charge_beyond_the_pool, leaf_above_its_parent, open_over_the_limit, project_over_its_cap,
+        project_over_its_cap_with_what_it_used,
+    ],
     "I2": [
         granted_beyond_the_charge, charged_without_an_operation, charged_on_half_the_path, charged_twice_by_one_operation,
         told_more_than_is_charged, told_for_too_long, released_before_the_agent_knew, torn_away,

@@ -118,8 +118,9 @@ def _has_room(world: World, pool: Pool, item: Allocation) -> bool:
         return False
     if not any(name in pool.caps for name in wanted):
         return True
-    # What a project used and lost counts, too: nobody but the ledger knows it, so a pool with hours spent proves nothing.
+    # Use beyond a charge counts, too, and only the ledger knows of it: a project that has used hours and let go proves nothing.
     charged = added(*(found.charged for found in world.of_project(pool.name, item.namespace)))
     others = (found.more for uid, found in pool.intents.items() if found.namespace == item.namespace and uid != item.uid)
     held = added(charged, *others, wanted)
-    return not pool.spent and within({name: held.get(name, 0) for name in pool.caps}, pool.caps)
+    used = world.spent.get((pool.name, item.namespace), {})
+    return not used and within({name: held.get(name, 0) for name in pool.caps}, pool.caps)

@@ -71,7 +71,8 @@ def _caps(world: World, after: Pool, opened: Iterable[Intent]) -> Iterator[tuple
     for item in opened:
         raised = [name for name, hours in item.more.items() if hours > 0 and name in after.caps]
         held = added(*(found.charged for found in world.of_project(after.name, item.namespace)))
-        over = beyond(added(held, _undecided(world, after, item.namespace)), after.caps, raised)
+        used = world.spent.get((after.name, item.namespace), {})
+        over = beyond(added(held, used, _undecided(world, after, item.namespace)), after.caps, raised)
         if over:
             yield "I1", f"intent {item.number} of {item.uid} lifts {item.namespace} {over} over what a project may hold"
 

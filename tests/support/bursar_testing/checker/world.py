@@ -41,6 +41,8 @@ class World:
     """By uid."""
     gone: dict[str, Allocation] = field(default_factory=dict)
     """Allocations that were deleted, as they were last."""
+    spent: dict[tuple[str, str], Amounts] = field(default_factory=dict)
+    """Pool and namespace -> what allocations that went have used of it, as their last operations say."""
     _keys: dict[str, str] = field(default_factory=dict)
     _charged: dict[str, Amounts] = field(default_factory=dict)
     """Leaf -> what its allocations are charged."""
@@ -50,6 +52,7 @@ class World:
         name = version.key.split("/", 1)[1]
         if version.resource == POOLS:
             before = self.pools.pop(name, None)
+            self._book_spent(name, before, version.pool)
             if version.pool is not None:
                 self.pools[name] = version.pool
             return Change(version, pool_before=before)
@@ -65,6 +68,13 @@ class World:
         elif before is not None:
             self.gone[before.uid] = before
         return before
+
+    def _book_spent(self, name: str, before: Pool | None, after: Pool | None) -> None:
+        for uid, item in (before.intents if before and after else {}).items():
+            row = self.decided(uid)
+            if uid not in (after.intents if after else {}) and row is not None and row.charge_sequence == item.number:
+                key = name, item.namespace
+                self.spent[key] = added(self.spent.get(key, {}), item.spend)
 
     def _count(self, before: Allocation | None, after: Allocation | None) -> None:
         if before is not None and before.leaf is not None:
