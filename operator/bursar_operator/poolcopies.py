@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bursar_domain.room import Cause, Pool, Problem, path_of
 from bursar_kube.client import Kube
@@ -98,6 +98,13 @@ class PoolCopies:
             self._edited(obj, book)
         self._keep(name, held, book, obj)
         return book
+
+    def _landed(self, stored: Obj, book: Book) -> None:
+        """Take in what this leader wrote, unless the watch was faster or the pool is gone."""
+        held = self._books.get(book.name)
+        if held is not None and held.version < version(stored):
+            stored["metadata"].pop("managedFields", None)
+            self._keep(book.name, held, replace(book, version=version(stored)), stored)
 
     def _is_edited(self, obj: Obj, book: Book, held: Book) -> bool:
         if held.epoch != self.epoch or obj["metadata"]["uid"] != self._objects[held.name]["metadata"]["uid"]:

@@ -328,12 +328,12 @@ class Pools(PoolRequests):
         status = poolstatus.status(book, self._problem(book), obj.get("status") or {}, now)
         if status == obj.get("status"):
             return True
-        write: Callable[[], Awaitable[Obj]] = lambda: self._kube.replace_status(QUOTAPOOLS, {**obj, "status": status})  # noqa: E731
+        write: Callable[[], Awaitable[Obj]] = lambda: self._kube.swap_status(QUOTAPOOLS, {**obj, "status": status})  # noqa: E731
         self._pending[name] = book
         try:
             self.writes += 1
             stored = await certain(write, lambda: self._unsure.add(name))
-            self._adopt(stored)
+            self._landed(stored, book)
         except (Conflict, NotFound):
             await self._refresh(name)
             return False
