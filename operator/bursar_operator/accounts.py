@@ -104,6 +104,10 @@ class Accounts:
         """Whether anything but grants was booked for an allocation."""
         return any(item.kind is not EntryKind.GRANT for item in self._of(uid))
 
+    def count(self, uid: str) -> int:
+        """How many entries were booked for an allocation."""
+        return len(self._of(uid))
+
     def is_posted(self, uid: str) -> bool:
         """Whether a grant was posted for it."""
         return any(item.kind is EntryKind.GRANT for item in self._of(uid))
@@ -131,13 +135,10 @@ class Accounts:
             alive.add(item["metadata"]["uid"])
             if self.is_posted(item["metadata"]["uid"]):
                 living.append(self.living(item))
-        return living + self._ended(key, alive)
+        return living + self.ended(key, alive)
 
-    def ended(self, key: Key) -> list[Terms]:
-        """Terms of allocations whose objects are gone."""
-        return self._ended(key, {item["metadata"]["uid"] for item in self._directory.allocations(*key)})
-
-    def _ended(self, key: Key, alive: Set[str]) -> list[Terms]:
+    def ended(self, key: Key, alive: Set[str]) -> list[Terms]:
+        """Terms of allocations whose objects are gone, which is all but those that are ``alive``."""
         uids = (uid for uid in self._published.of_account(key) if uid not in alive and self.is_posted(uid))
         gone = (entry for uid in uids if (entry := self._published.entry(uid)) is not None)
         return [build(periods.rules_of_entry(item), self._of(item.uid)) for item in gone]

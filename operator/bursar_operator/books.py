@@ -1,13 +1,12 @@
 """The books in memory: what the ledger knows, ready to be asked while a decision is made."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from sys import intern
 from typing import Any, Final, NamedTuple, Protocol
 
 from bursar_domain.entries import Entry
 from bursar_domain.ladder import Action, Rule
-from bursar_domain.terms import Terms
 from bursar_domain.units import HOUR, Scales
 from bursar_domain.wire import AccountEntry
 from bursar_ledger.entries import Booked
@@ -19,8 +18,8 @@ from bursar_operator.directory import Directory
 from bursar_operator.domain import balances, clusters, happenings, hours, periods
 from bursar_operator.domain.balances import View
 from bursar_operator.domain.batch import Gone
-from bursar_operator.domain.entries import is_granted, is_overgranted
 from bursar_operator.domain.happenings import Scene, State, in_force
+from bursar_operator.dues import Dues
 from bursar_operator.informers import BY_CLUSTER, Informers
 from bursar_operator.ledgerview import Figures
 from bursar_operator.published import Publications, Tombstone
@@ -74,6 +73,7 @@ class Books(AgentMemory):
         self.stated: dict[str, Mapping[str, int]] = {}
         """Allocations whose agent stated by hand that nothing of them runs, and the hours used that it had not told before."""
         self.accounts = Accounts(ledger, self._directory, self._published, self.cluster_time)
+        self._dues = Dues(informers, self.accounts, self._published)
         self.accounts.heard = self._entry
         self.changed: Callable[[str, str], None] = _nobody
         self.listener: Listener | None = None
@@ -235,12 +235,16 @@ class Books(AgentMemory):
 
     # What keeps it fresh
 
-    def published(self, cluster: str, entries: Sequence[AccountEntry], publication: Publication) -> None:
-        """Take in what a publication has stored."""
+    def published(self, cluster: str, entries: Sequence[AccountEntry], publication: Publication, fresh: Container[str]) -> None:
+        """Take in what a publication has stored; only allocations that are ``fresh`` may differ from what was before."""
         for entry in entries:
             for item in entry.allocations:
                 before = self._published.get(item.uid)
-                if before is not None and before.revision == item.grant_revision and not publication.changed:
+                if (
+                    before is not None
+                    and before.revision == item.grant_revision
+                    and not (publication.changed and item.uid in fresh)
+                ):
                     continue
                 if publication.revisions.get(item.uid) == item.grant_revision:
                     self._published.put(item.uid, cluster, entry.account, item.grant_revision, item.canonical())
@@ -290,9 +294,9 @@ class Books(AgentMemory):
     def _planned(self, key: Key, now: int | None) -> Iterable[Entry]:
         if now is None and self.accounts.has_use(key):
             now = self.cluster_time(key[0])  # what was used before must find what there was
-        for item in self._directory.allocations(*key):
-            if is_granted(item) and not is_overgranted(item):
-                yield from self.accounts.planned(item, key, now, is_first=item["metadata"]["uid"] in self._published)
+        scales = self._directory.scales(key[0])
+        for place in self._directory.keys(key[1]):
+            yield from self._dues.planned(place, key, now, scales)
         for uid in self._published.of_account(key) if self._tombstones else ():
             gone = self._published.entry(uid) if uid not in self._places and uid in self._tombstones else None
             if gone is not None:
@@ -314,10 +318,6 @@ class Books(AgentMemory):
         found = [entry for item, key in due for entry in self.accounts.closings(item, key, watermark)]
         await self.accounts.book(found, int(self._now().timestamp()))
         return keys
-
-    def ended(self, cluster: str, account: str) -> list[Terms]:
-        """Terms of an account's allocations whose objects are gone."""
-        return self.accounts.ended((cluster, account))
 
     def touch(self, uid: str) -> None:
         """Have the allocation looked at again."""

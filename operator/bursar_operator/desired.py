@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import structlog
 
 from bursar_domain.keys import Signer
-from bursar_domain.terms import Terms
 from bursar_domain.units import DAY
 from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings
 from bursar_ledger.errors import EditedGrant, StaleEpoch
@@ -25,11 +25,11 @@ from bursar_operator.recent import Recent
 
 Obj = dict[str, Any]
 Key = tuple[str, str]
-"""Cluster and account."""
+"""Cluster and account, or namespace and name."""
 DEBOUNCE_SECONDS: Final = 0.02
 # A round that took long makes the next one wait for as many times as long: storms are published in larger pieces.
-REST: Final = 3
-LONGEST_REST_SECONDS: Final = 1.0
+REST: Final = 5
+LONGEST_REST_SECONDS: Final = 2.0
 PER_PUBLICATION: Final = 500
 # What is built and signed in one go keeps everybody else waiting.
 ALLOCATIONS_PER_PUBLICATION: Final = 1_000
@@ -37,6 +37,19 @@ BUILT_MAXIMUM: Final = 6_000
 RETRY_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
 LOG = structlog.get_logger("bursar.operator")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one version of an allocation comes to; no entry where nothing is granted, or more than is charged."""
+
+    uid: str
+    version: str
+    booked: int
+    """Entries in the ledger that its terms rest on."""
+    cluster: str
+    entry: AllocationEntry | None
+    is_edited: bool
 
 
 class DesiredState:
@@ -76,8 +89,8 @@ class DesiredState:
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
         self._billing: dict[str, int] = {}
-        # uid -> version of the object, its terms, its entry
-        self._built: Recent[str, tuple[str, Terms, AllocationEntry]] = Recent(BUILT_MAXIMUM)
+        self._built: Recent[Key, Built] = Recent(BUILT_MAXIMUM)  # by namespace and name
+        self._fresh: set[str] = set()  # uids of what was built since it was last stored
         self._waiters: list[tuple[frozenset[str], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
@@ -269,7 +282,8 @@ class DesiredState:
             self._billing[settings.cluster] = settings.billing.version
 
     def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
-        self._books.published(cluster, chosen, publication)
+        self._books.published(cluster, chosen, publication, self._fresh)
+        self._fresh.difference_update(item.uid for entry in chosen for item in entry.allocations)
         known = self._known.setdefault(cluster, {})
         new = [entry.account for entry in chosen if entry.account not in known]
         known.update((entry.account, entry.project) for entry in chosen)
@@ -287,18 +301,12 @@ class DesiredState:
         owner = self._directory.of_account(account)
         if owner is None:
             return entries.closed_entry(account, known) if known else None
-        built: list[AllocationEntry] = []
-        edited: list[str] = []
-        is_empty = True
-        for item in self._directory.allocations(cluster, account):
-            is_empty = False
-            if entries.is_overgranted(item):
-                edited.append(item["metadata"]["uid"])
-            elif entries.is_granted(item):
-                built.append(self._allocation_entry(item))
-        if owner.deleting and is_empty:
+        found = [built for place in self._directory.keys(account) if (built := self._of(place)) and built.cluster == cluster]
+        granted = [built.entry for built in found if built.entry is not None]
+        edited = [built.uid for built in found if built.is_edited]
+        if owner.deleting and not found:
             return entries.closed_entry(account, known) if known else None
-        if known is None and not built and not edited:
+        if known is None and not granted and not edited:
             return None
         if edited:
             # Nothing that no pool backs is ever signed; what was published holds until the grants are repaired.
@@ -307,18 +315,25 @@ class DesiredState:
                 self._books.touch(uid)
             return None
         corrections = self._books.accounts.corrections((cluster, account))
-        ended = self._books.ended(cluster, account)
-        return entries.account_entry(account, owner.project, self._members(owner), built, ended, corrections)
+        ended = self._books.accounts.ended((cluster, account), {built.uid for built in found})
+        return entries.account_entry(account, owner.project, self._members(owner), granted, ended, corrections)
 
-    def _allocation_entry(self, allocation: Obj) -> AllocationEntry:
-        """Kept for a version of the object: an account whose allocations change one after the other costs what changed."""
-        metadata, terms = allocation["metadata"], self._books.accounts.living(allocation)
-        known = self._built.get(metadata["uid"])
-        if known is not None and known[0] == metadata["resourceVersion"] and known[1] is terms:
-            return known[2]
-        entry = entries.allocation_entry(allocation, terms)
-        self._built.put(metadata["uid"], (metadata["resourceVersion"], terms, entry))
-        return entry
+    def _of(self, place: Key) -> Built | None:
+        """What an allocation comes to. Kept for a version of the object and for what is booked: an account whose allocations
+        change one after the other costs what changed."""
+        informer, accounts = self._informers.allocations, self._books.accounts
+        known = self._built.get(place)
+        if known is not None and (known.version, known.booked) == (informer.version(*place), accounts.count(known.uid)):
+            return known
+        item = informer.get(*place)
+        if item is None:
+            return None
+        metadata, is_edited = item["metadata"], entries.is_overgranted(item)
+        is_published = entries.is_granted(item) and not is_edited
+        entry = entries.allocation_entry(item, accounts.living(item)) if is_published else None
+        self._fresh.add(metadata["uid"])
+        count, cluster = accounts.count(metadata["uid"]), item["spec"]["clusterRef"]["name"]
+        return self._built.put(place, Built(metadata["uid"], metadata["resourceVersion"], count, cluster, entry, is_edited))
 
     def _members(self, owner: Owner) -> tuple[str, ...]:
         return computing(self._informers.memberships.by_index(BY_NAMESPACE, owner.namespace), self._now())
@@ -351,7 +366,7 @@ class DesiredState:
         if old is not None and new is not None and _published_part(old) == _published_part(new):
             return
         if new is None and old is not None:
-            self._built.drop(old["metadata"]["uid"])
+            self._built.drop((old["metadata"]["namespace"], old["metadata"]["name"]))
         item = new or old
         key = self._directory.key_of(item) if item is not None and (entries.is_granted(item) or new is None) else None
         if key is None:

@@ -56,10 +56,14 @@ class Directory:
         found = self._informers.allocations.each_by_index(BY_NAMESPACE, owner.namespace) if owner is not None else ()
         return (item for item in found if item["spec"]["clusterRef"]["name"] == cluster)
 
+    def keys(self, account: str) -> list[tuple[str, str]]:
+        """Namespace and name of the account's allocations, on whatever cluster."""
+        owner = self.of_account(account)
+        return [] if owner is None else self._informers.allocations.keys_by_index(BY_NAMESPACE, owner.namespace)
+
     def count(self, account: str) -> int:
         """How many allocations the account has, on whatever cluster."""
-        owner = self.of_account(account)
-        return 0 if owner is None else len(self._informers.allocations.keys_by_index(BY_NAMESPACE, owner.namespace))
+        return len(self.keys(account))
 
     def key_of(self, allocation: Obj) -> tuple[str, str] | None:
         """Cluster and account of an allocation."""
