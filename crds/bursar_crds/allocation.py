@@ -121,6 +121,24 @@ class AllocationSpec(Model):
         """Twin of the CEL rule."""
         return self.tranches is None or sum(item.percent for item in self.tranches) == 100
 
+    @rule(
+        "!has(self.tranches) || self.tranches.all(t, !has(t.from) || t.from >= self.period.start)",
+        "a tranche opens inside the period, not before its start; move its date",
+        at="tranches",
+    )
+    def tranches_open_from_the_start_on(self) -> bool:
+        """Twin of the CEL rule."""
+        return all(item.from_ is None or item.from_ >= self.period.start for item in self.tranches or ())
+
+    @rule(
+        "!has(self.tranches) || self.tranches.all(t, !has(t.from) || t.from < self.period.end)",
+        "a tranche opens inside the period; move its date, or leave it out and make another one larger",
+        at="tranches",
+    )
+    def tranches_open_before_the_end(self) -> bool:
+        """Twin of the CEL rule."""
+        return all(item.from_ is None or item.from_ < self.period.end for item in self.tranches or ())
+
     # What was charged rests on the following; none of it may move under charges that are booked.
 
     @change(

@@ -1,4 +1,4 @@
-"""Windows, tranches, gates and the end of one allocation: what a schema cannot say of them. Pure."""
+"""Windows, gates and the end of one allocation: what a schema cannot say of them. Pure."""
 
 from datetime import datetime, timedelta
 
@@ -10,8 +10,8 @@ from bursar_domain.windows import WindowError, cut
 
 
 def schedule_violations(spec: AllocationSpec) -> list[Violation]:
-    """A recurrence that can't be cut, tranches that open outside of the period, gates that open nothing."""
-    return [*_windows(spec), *_tranches(spec), *_gates(spec)]
+    """A recurrence that can't be cut, gates that open nothing."""
+    return [*_windows(spec), *_gates(spec)]
 
 
 def _windows(spec: AllocationSpec) -> list[Violation]:
@@ -25,16 +25,8 @@ def _windows(spec: AllocationSpec) -> list[Violation]:
     return []
 
 
-def _tranches(spec: AllocationSpec) -> list[Violation]:
-    message = "a tranche opens inside the period; move its date, or leave it out and make the percent of another one larger"
-    return [
-        Violation(f"spec.tranches[{index}].from", Reason.INVALID, message)
-        for index, tranche in enumerate(spec.tranches or ())
-        if tranche.from_ is not None and not spec.period.start <= tranche.from_ < spec.period.end
-    ]
-
-
 def _gates(spec: AllocationSpec) -> list[Violation]:
+    """No CEL rule, for the API server puts its cost above what a rule may cost, or it is longer than one can read."""
     gates = sorted({tranche.gate for tranche in spec.tranches or () if tranche.gate is not None})
     known = f"there are {', '.join(gates)}" if gates else "no tranche has a gate"
     return [

@@ -132,6 +132,12 @@ TABLE = {
         ("spec.tranches", "must add up to 100 percent"),
         "spec.tranches",
     ),
+    "tranche after the end": Bad(
+        "allocation-minimal",
+        {"tranches": [{"from": "2099-10-01T12:00:00Z", "percent": 100}]},
+        ("spec.tranches", "a tranche opens inside the period; move its date"),
+        "spec.tranches",
+    ),
     "pool below itself": Bad(
         "quotapool-minimal", {"parentRef": {"name": "bad"}}, ("spec.parentRef", "cannot be its own parent"), "spec.parentRef"
     ),

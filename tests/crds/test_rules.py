@@ -187,8 +187,9 @@ KIND_EXAMPLES: dict[str, st.SearchStrategy[Document]] = {
     ),
     "Allocation": st.one_of(
         alone("Allocation", merged(optional(periods(), "period"), st.fixed_dictionaries({"thresholds": THRESHOLDS}))),
+        alone("Allocation", st.fixed_dictionaries({"thresholds": THRESHOLDS})),
         alone("Allocation", merged(st.fixed_dictionaries({"resources": hours()}), optional(hours(0), "perMember"))),
-        alone("Allocation", st.fixed_dictionaries({"tranches": TRANCHES})),
+        alone("Allocation", merged(st.fixed_dictionaries({"tranches": TRANCHES}), optional(periods(), "period"))),
         alone("Allocation", st.fixed_dictionaries({"period": periods(st.one_of(TIMES, ODD_TIMES))})),
         alone("Allocation", st.fixed_dictionaries({"resources": oddly("hours", HOURS)})),
         alone("Allocation", st.fixed_dictionaries({"concurrency": oddly("count", HOURS)})),
