@@ -15,6 +15,9 @@ from bursar_ledger.errors import LedgerError
 
 BUSY_MILLISECONDS: Final = 15_000
 STATEMENT_MILLISECONDS: Final = 60_000
+IDLE_MILLISECONDS: Final = (
+    10_000  # a process that is stopped amid a transaction holds the writers' lock no longer than a Lease lasts
+)
 CONNECT_SECONDS: Final = 10
 POOL_SIZE: Final = 5
 WRITERS_LOCK: Final = 0x62757273_6172  # "bursar": the advisory lock that whoever writes holds until it commits
@@ -120,7 +123,7 @@ def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     limits = {
         "statement_timeout": STATEMENT_MILLISECONDS,
         "lock_timeout": BUSY_MILLISECONDS,
-        "idle_in_transaction_session_timeout": STATEMENT_MILLISECONDS,
+        "idle_in_transaction_session_timeout": IDLE_MILLISECONDS,
     }
     options = " ".join(f"-c {name}={value}" for name, value in {**limits, "jit": "off"}.items())
     engine = create_async_engine(
