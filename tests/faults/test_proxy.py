@@ -213,7 +213,7 @@ async def test_acting_beside_a_write(kube: Kube, proxied: Kube, proxy: FaultProx
 
 
 async def test_a_write_of_a_client_that_went_away_is_finished(kube: Kube, proxied: Kube, proxy: FaultProxy) -> None:
-    proxy.faults = Faults({Fault.SLOW: 1.0}, slow_seconds=5.0)
+    proxy.faults = Faults({Fault.SLOW: 1.0}, slow_seconds=1.0)
     obj = made()
     writing = asyncio.create_task(proxied.create(CONFIGMAPS, obj))
     await eventually(lambda: proxy.written, "it was forwarded")

@@ -74,8 +74,6 @@ CHOSEN: Final = (
     "shrink",
     "delete",
     "take-over with open operations",
-    "limit below what is granted",
-    "granted edited by hand",
     "torn away and recreated",
     "raise and delete through three levels",
 )

@@ -157,7 +157,10 @@ SCENARIOS = (
     Scenario("grant through two levels", holding(100, 60), asking("a", 40)),
     Scenario("grant through three levels", holding(100, 80, 60), asking("a", 40)),
     Scenario(
-        "raise and delete through three levels", holding(100, 80, 60, a=10, b=20), all_of(changing("a", 35), deleting("b"))
+        "raise and delete through three levels",
+        holding(100, 80, 60, a=10, b=20),
+        all_of(changing("a", 35), deleting("b")),
+        is_long=True,
     ),
     Scenario("what one project may hold", holding(100, spec=SHARE, a=20, b=10), all_of(changing("a", 45), changing("b", 25))),
 )
