@@ -74,6 +74,9 @@ def test_what_a_project_holds_below_a_pool_counts_for_its_share_of_it(asked: int
     assert [(item.field, item.reason) for item in verdict.violations] == (
         [] if left is None else [("spec.resources[0].hours", "ProjectShareExceeded")]
     )
+    assert left is not None or (
+        "the project's share of pool root will be 100 % granted: 100 of 100 cpu hours" in verdict.warnings
+    )
     assert left is None or "one project may hold 100 cpu hours of pool root; this one has 60 of them left" in verdict.line
 
 

@@ -1,5 +1,7 @@
 """Checks of an Allocation against the cluster, the project and the pools."""
 
+from dataclasses import replace
+
 from bursar_crds.allocation import Allocation
 from bursar_crds.common import hours_by_name
 from bursar_crds.reasons import Reason
@@ -47,18 +49,22 @@ def _beyond_share(
     new: Allocation, asked: dict[str, int], old: Allocation | None, path: list[Pool], facts: Facts
 ) -> list[Cause]:
     """Pools of which the project would hold more than one may. What it used and gave up is the operator's to count."""
-    pools, causes = facts.pools(), list[Cause]()
-    for pool in path:
-        if pool.caps:
-            own = [item.charged for item in facts.allocations_in(new.namespace or "") if draws_on(pools, item.pool, pool.name)]
-            held = {name: sum(charged.get(name, 0) for charged in own) for name in pool.caps}
-            causes += capped(pool, asked, _holding(old), held)
-    return causes
+    shares = [capped(pool, asked, _holding(old), _held(new, pool, facts)) for pool in path if pool.caps]
+    return [cause for causes in shares for cause in causes]
+
+
+def _held(new: Allocation, pool: Pool, facts: Facts) -> dict[str, int]:
+    """What the allocation's project holds of a pool."""
+    pools = facts.pools()
+    own = [item.charged for item in facts.allocations_in(new.namespace or "") if draws_on(pools, item.pool, pool.name)]
+    return {name: sum(charged.get(name, 0) for charged in own) for name in pool.caps}
 
 
 def warnings(new: Allocation, old: Allocation | None, facts: Facts) -> list[str]:
-    """Pools that are nearly full once this is granted."""
-    return fullness(_path(new, old, facts), _raised(new, old), _holding(old))
+    """Pools, and the project's shares of them, that are nearly full once this is granted."""
+    path, raised, holding = _path(new, old, facts), _raised(new, old), _holding(old)
+    shares = [replace(pool, limit=pool.caps, granted=_held(new, pool, facts)) for pool in path if pool.caps]
+    return fullness(path, raised, holding) + fullness(shares, raised, holding, "the project's share of ")
 
 
 def _pool(new: Allocation, project: str, facts: Facts) -> list[Violation]:

@@ -10,8 +10,8 @@ from bursar_domain.room import Pool
 FULL_PERCENT: Final = 90
 
 
-def fullness(path: Sequence[Pool], asked: Mapping[str, int], holding: Mapping[str, int]) -> list[str]:
-    """Pools of which 90 % or more will be granted."""
+def fullness(path: Sequence[Pool], asked: Mapping[str, int], holding: Mapping[str, int], what: str = "") -> list[str]:
+    """Pools (or what else is said of them) of which 90 % or more will be granted."""
     found = []
     for pool in path:
         for resource, hours in sorted(asked.items()):
@@ -19,7 +19,7 @@ def fullness(path: Sequence[Pool], asked: Mapping[str, int], holding: Mapping[st
             after = pool.granted.get(resource, 0) + max(0, hours - holding.get(resource, 0))
             if limit and FULL_PERCENT * limit <= 100 * after <= 100 * limit:
                 found.append(
-                    f"pool {pool.name} will be {100 * after // limit} % granted: {after:,} of {limit:,} {resource} hours"
+                    f"{what}pool {pool.name} will be {100 * after // limit} % granted: {after:,} of {limit:,} {resource} hours"
                 )
     return found
 
