@@ -1,6 +1,6 @@
 """Who owns a namespace or an account: only projects that the operator has settled, never what one merely claims."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Directory:
     def __init__(self, informers: Informers) -> None:
         self._informers = informers
         self._published: dict[str, Scales] = {}
+        self._owners: dict[tuple[str, str], tuple[str, Owner]] = {}  # with the project's version
 
     def project(self, name: str) -> Owner | None:
         """The project of that name, if it is settled."""
@@ -44,11 +45,23 @@ class Directory:
 
     def of_namespace(self, namespace: str) -> Owner | None:
         """The project that owns the namespace."""
-        return _settled(self._informers.projects.by_index(BY_NAMESPACE, namespace))
+        return self._owner(BY_NAMESPACE, namespace)
 
     def of_account(self, account: str) -> Owner | None:
         """The project that has the account."""
-        return _settled(self._informers.projects.by_index(BY_ACCOUNT, account))
+        return self._owner(BY_ACCOUNT, account)
+
+    def _owner(self, index: str, key: str) -> Owner | None:
+        """Asked several times for every allocation that is looked at: known as long as the project is what it was."""
+        projects, known = self._informers.projects, self._owners.get((index, key))
+        if known is not None and projects.version(None, known[1].project) == known[0]:
+            return known[1]
+        for project in projects.by_index(index, key):
+            owner = Owner.of(project)
+            if owner is not None:
+                self._owners[index, key] = project["metadata"]["resourceVersion"], owner
+                return owner
+        return None
 
     def allocations(self, cluster: str, account: str) -> Iterator[dict[str, Any]]:
         """The account's allocations on the cluster, one after the other: there may be thousands."""
@@ -82,7 +95,3 @@ class Directory:
     def publish(self, cluster: str, scales: Scales) -> None:
         """The cluster's agent is told that hours are counted so."""
         self._published[cluster] = scales
-
-
-def _settled(projects: Iterable[Obj]) -> Owner | None:
-    return next((owner for project in projects if (owner := Owner.of(project)) is not None), None)
