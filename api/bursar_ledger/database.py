@@ -47,9 +47,9 @@ class Database:
         """Raises where this process may not write any more; asked under the write lock and again before the commit."""
 
     @classmethod
-    def open(cls, url: str, *, read_only: bool = False) -> "Database":
+    def open(cls, url: str, *, read_only: bool = False, cache_mebibytes: int = engines.CACHE_MEBIBYTES) -> "Database":
         """Open ``sqlite:///path``, whose folder must exist, or ``postgresql://user:password@host/database``."""
-        return cls(*(engines.open_to_read(url) if read_only else engines.open_engines(url)))
+        return cls(*(engines.open_to_read(url) if read_only else engines.open_engines(url, cache_mebibytes)))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

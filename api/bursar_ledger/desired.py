@@ -111,6 +111,11 @@ class Desired:
         async with self._database.read() as tx:
             return {cluster: Version(generation, signing) for cluster, generation, signing in await tx.execute(query)}
 
+    async def desired_accounts(self, cluster: str) -> dict[str, str]:
+        """Account -> project, of every entry there is."""
+        async with self._database.read() as tx:
+            return await desired_rows.projects(tx, cluster)
+
     async def published_settings(self, cluster: str) -> ClusterSettings | None:
         """What was published last of the cluster itself, whether its object is there still or not."""
         query = select(tables.Head.settings).where(tables.Head.cluster == cluster)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Final
 
 import orjson
-from sqlalchemy import Result, func, select
+from sqlalchemy import Result, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bursar_domain.wire import SignedRoot
@@ -12,6 +13,13 @@ from bursar_ledger import tables
 from bursar_ledger.database import chunks, upsert
 from bursar_ledger.errors import StaleEpoch
 from bursar_ledger.publication import ChangedEntry, Head, StoredGrant
+
+_PROJECTS: Final = {
+    "sqlite": text("SELECT account, json_extract(entry, '$.project') AS project FROM desired_entries WHERE cluster = :cluster"),
+    "postgresql": text(
+        "SELECT account, CAST(entry AS json) ->> 'project' AS project FROM desired_entries WHERE cluster = :cluster"
+    ),
+}
 
 
 async def entries_after(tx: AsyncConnection, cluster: str, generation: int) -> Sequence[str]:
@@ -45,6 +53,12 @@ async def digests(tx: AsyncConnection, cluster: str) -> dict[str, str]:
     """account -> digest of its entry, all of them."""
     query = select(tables.Entry.account, tables.Entry.digest).where(tables.Entry.cluster == cluster)
     return {row.account: row.digest for row in await tx.execute(query)}
+
+
+async def projects(tx: AsyncConnection, cluster: str) -> dict[str, str]:
+    """account -> project of its entry, all of them; the entries stay where they are."""
+    rows = await tx.execute(_PROJECTS[tx.dialect.name], {"cluster": cluster})
+    return {row.account: row.project for row in rows}
 
 
 async def grants(tx: AsyncConnection, uids: Sequence[str] | None) -> dict[str, StoredGrant]:

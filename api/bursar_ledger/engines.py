@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -14,10 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bursar_ledger.errors import LedgerError
 
 BUSY_MILLISECONDS: Final = 15_000
+# A report touches several hundred pages of the trees and the next one the same again: they are kept at hand and are not
+# written back each time.
+CACHE_MEBIBYTES: Final = 32
 STATEMENT_MILLISECONDS: Final = 60_000
-IDLE_MILLISECONDS: Final = (
-    10_000  # a process that is stopped amid a transaction holds the writers' lock no longer than a Lease lasts
-)
+# A process that is stopped amid a transaction holds the writers' lock no longer than a Lease lasts.
+IDLE_MILLISECONDS: Final = 10_000
 CONNECT_SECONDS: Final = 10
 POOL_SIZE: Final = 5
 WRITERS_LOCK: Final = 0x62757273_6172  # "bursar": the advisory lock that whoever writes holds until it commits
@@ -34,10 +37,10 @@ class _Raw(Protocol):
     def cursor(self) -> _Cursor: ...
 
 
-def open_engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
+def open_engines(url: str, cache_mebibytes: int) -> tuple[AsyncEngine, AsyncEngine]:
     """(reading, writing) over one pool of connections; LedgerError where the URL can't be one of a ledger."""
     parsed = parse(url)
-    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    return _sqlite(parsed, cache_mebibytes) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
 
 
 def open_to_read(url: str) -> tuple[AsyncEngine, AsyncEngine]:
@@ -105,11 +108,11 @@ def _file(parsed: URL, path: str) -> URL:
     return parsed.set(drivername="sqlite+aiosqlite")
 
 
-def _sqlite(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+def _sqlite(url: URL, cache_mebibytes: int) -> tuple[AsyncEngine, AsyncEngine]:
     """WAL: many readers, one writer at a time across processes, every commit synced. ``?timeout=`` is in seconds."""
     seconds = _option(url, "timeout") or str(BUSY_MILLISECONDS / 1000)
     engine = create_async_engine(url.set(query={}), connect_args={"isolation_level": None, "timeout": float(seconds)})
-    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "connect", partial(_prepare, cache_mebibytes))
     event.listen(engine.sync_engine, "handle_error", _keep)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine.execution_options(**{_BEGIN: "BEGIN"}), engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
@@ -146,16 +149,14 @@ def _option(url: URL, name: str) -> str:
     return value if isinstance(value, str) else value[-1]
 
 
-def _prepare(raw: _Raw, _: object) -> None:
+def _prepare(cache_mebibytes: int, raw: _Raw, _: object) -> None:
     cursor = raw.cursor()
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "temp_store=MEMORY",
-        # A report touches several hundred pages of the trees and the next one the same again: they are kept at hand (32 MiB)
-        # and are not written back each time.
-        "cache_size=-32768",
+        f"cache_size=-{cache_mebibytes * 1024}",
         "wal_autocheckpoint=8000",
     ):
         cursor.execute(f"PRAGMA {pragma}")

@@ -9,6 +9,7 @@ from bursar_ledger.agents import Agents
 from bursar_ledger.changes import Changes
 from bursar_ledger.database import Database
 from bursar_ledger.desired import Desired
+from bursar_ledger.engines import CACHE_MEBIBYTES
 from bursar_ledger.enrolments import Enrolments
 from bursar_ledger.entries import Entries
 from bursar_ledger.errors import LedgerError
@@ -46,12 +47,13 @@ class Ledger(
         self._database = database
 
     @classmethod
-    async def connect(cls, url: str) -> "Ledger":
+    async def connect(cls, url: str, *, cache_mebibytes: int = CACHE_MEBIBYTES) -> "Ledger":
         """Open ``sqlite:///path`` or ``postgresql://user:password@host/database``.
 
-        It is brought to this version's schema: whichever part comes first does it.
+        It is brought to this version's schema: whichever part comes first does it. ``cache_mebibytes`` is what each
+        connection to a file may keep of it.
         """
-        ledger = cls(Database.open(url))
+        ledger = cls(Database.open(url, cache_mebibytes=cache_mebibytes))
         try:
             await ledger.migrate()
         except BaseException:

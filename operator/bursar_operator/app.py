@@ -46,6 +46,8 @@ ANSWER_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 0.8
 RETRY_SECONDS: Final = 5.0
 ROLL_AFTER_DAYS: Final = 400
+ROLL_PAUSE_SECONDS: Final = 60.0  # a start has other things to do
+LEDGER_CACHE_MEBIBYTES: Final = 8  # most of what is read is read once, and kept
 KOPF: Final = "kopf"
 LOST: Final = "the Lease was lost; another process may lead now"
 LEADERSHIP, RECOVERY, HANDLERS = "leadership", "recovery", "handlers"
@@ -79,7 +81,7 @@ class Operator:
             await self._health.start(self._settings.health_address, self._settings.health_port)
             stack.push_async_callback(self._health.stop)
             LOG.info("health and metrics", address=f"http://{self._settings.health_address}:{self._health.port}")
-            ledger = await Ledger.connect(self._settings.ledger_url)
+            ledger = await Ledger.connect(self._settings.ledger_url, cache_mebibytes=LEDGER_CACHE_MEBIBYTES)
             stack.push_async_callback(ledger.close)
             bare = await Kube.connect(str(self._settings.kubeconfig) if self._settings.kubeconfig else None, agent=self._agent)
             stack.push_async_callback(bare.close)
@@ -272,6 +274,7 @@ class Parts:
 
     async def roll(self) -> None:
         """Old use is kept by days, but for days inside which some account's terms change."""
+        await asyncio.sleep(ROLL_PAUSE_SECONDS)
         before = int(utc_now().timestamp()) - ROLL_AFTER_DAYS * DAY
         await self._ledger.roll(before, self.books.accounts.all_cuts())
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -28,8 +28,11 @@ Key = tuple[str, str]
 """Cluster and account, or namespace and name."""
 DEBOUNCE_SECONDS: Final = 0.02
 # A round that took long makes the next one wait for as many times as long: storms are published in larger pieces.
-REST: Final = 5
-LONGEST_REST_SECONDS: Final = 2.0
+REST: Final = 3
+LONGEST_REST_SECONDS: Final = 1.0
+# As does one over accounts with many allocations, whatever else the machine does: each of them is a part of what is signed.
+REST_FOR_EACH_SECONDS: Final = 0.0005
+LONGEST_REST_FOR_MANY_SECONDS: Final = 4.0
 PER_PUBLICATION: Final = 500
 # What is built and signed in one go keeps everybody else waiting.
 ALLOCATIONS_PER_PUBLICATION: Final = 1_000
@@ -110,10 +113,9 @@ class DesiredState:
         """Read which entries there are."""
         self._generations = await self._ledger.desired_generations()
         for cluster in self._generations:
-            delta = await self._ledger.desired(cluster, 0)
-            self._known[cluster] = {entry.account: entry.project for entry in delta.entries} if delta else {}
-            if delta:
-                self._counted(delta.settings)
+            self._known[cluster] = await self._ledger.desired_accounts(cluster)
+            if settings := await self._ledger.published_settings(cluster):
+                self._counted(settings)
 
     def follow(self) -> None:
         """Hear of every change. What is there already is compared with what is published, by and by."""
@@ -189,7 +191,7 @@ class DesiredState:
             batch, self._dirty = self._dirty or self._next_unhurried(), {}
             waiters, self._waiters = self._waiters, []
             failed = {cluster for cluster, accounts in batch.items() if not await self._try(cluster, accounts)}
-            rest = min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began))
+            rest = max(min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began)), self._rest_for(batch))
             for concerned, waiter in waiters:
                 if concerned & failed:
                     self._waiters.append((concerned, waiter))
@@ -199,6 +201,10 @@ class DesiredState:
                 await asyncio.sleep(RETRY_SECONDS)
             if failed or self._unhurried:
                 self._wake.set()
+
+    def _rest_for(self, batch: Mapping[str, Iterable[str]]) -> float:
+        count = sum(self._directory.count(account) for accounts in batch.values() for account in accounts)
+        return min(LONGEST_REST_FOR_MANY_SECONDS, REST_FOR_EACH_SECONDS * count)
 
     def _next_unhurried(self) -> dict[str, dict[str, float]]:
         key = next(iter(self._unhurried), None)

@@ -215,6 +215,14 @@ async def test_a_closed_account_stays_and_is_covered(operator: Operator) -> None
     assert delta.root.root.digest == digest_of_all(delta.settings, [(e.account, e.digest()) for e in delta.entries])
 
 
+async def test_every_account_is_told_with_its_project(operator: Operator) -> None:
+    assert await operator.ledger.desired_accounts(operator.cluster) == {}
+    await operator.publish(entry("a", allocation(f"{operator.cluster}-1", 3, 30)), entry("b", closed=True))
+    delta = await operator.read()
+    assert await operator.ledger.desired_accounts(operator.cluster) == {item.account: item.project for item in delta.entries}
+    assert await operator.ledger.published_settings(operator.cluster) == delta.settings
+
+
 async def test_every_grant_is_told_with_its_place(operator: Operator) -> None:
     uid, gone = f"{operator.cluster}-1", f"{operator.cluster}-2"
     await operator.publish(entry("a", allocation(uid, 3, 30), allocation(gone)))
