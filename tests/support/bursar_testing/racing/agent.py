@@ -3,11 +3,13 @@
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 from random import Random
 from typing import Final
 
 from bursar_domain.units import HOUR
 from bursar_domain.wire import Hello, SlotReport, StatusReport, UsageReport, UsageRow
+from bursar_ledger.errors import Unavailable
 from bursar_ledger.ledger import Ledger
 from bursar_testing.racing import field
 
@@ -36,10 +38,12 @@ class FakeAgent:
         """Acknowledge, and use hours."""
         used_at = time.monotonic()
         while True:
-            await self._acknowledge()
-            if self.using and time.monotonic() - used_at > USE_SECONDS:
-                used_at = time.monotonic()
-                await self._use()
+            # An operator that stands still may hold the ledger's only write lock: a gateway would answer 503 then.
+            with suppress(Unavailable):
+                await self._acknowledge()
+                if self.using and time.monotonic() - used_at > USE_SECONDS:
+                    used_at = time.monotonic()
+                    await self._use()
             await asyncio.sleep(0.05)
 
     async def _acknowledge(self) -> None:
