@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from bursar_operator.settings import PREFIX, BadSetting, OperatorSettings
 
 USAGE_ERROR = 2
 FAILED = 1
+YOUNG_OBJECTS = 20_000  # what comes in a storm is thousands of small objects, none of them in a cycle
 NEEDED = ("kopf", "kubernetes", "aiohttp", "sqlalchemy", "alembic", "aiosqlite", "psycopg", "prometheus_client")
 
 
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BadSetting as error:
         _fail(str(error), USAGE_ERROR)
     log_to_stderr(loaded.log_level)
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     _run(loaded)
 
 

@@ -18,6 +18,7 @@ from bursar_operator.directory import Directory
 from bursar_operator.domain import balances, clusters, happenings, hours, periods
 from bursar_operator.domain.balances import View
 from bursar_operator.domain.batch import Gone
+from bursar_operator.domain.entries import waits_for_acknowledgement
 from bursar_operator.domain.happenings import Scene, State, in_force
 from bursar_operator.dues import Dues
 from bursar_operator.informers import BY_CLUSTER, Informers
@@ -240,17 +241,14 @@ class Books(AgentMemory):
         for entry in entries:
             for item in entry.allocations:
                 before = self._published.get(item.uid)
-                if (
-                    before is not None
-                    and before.revision == item.grant_revision
-                    and not (publication.changed and item.uid in fresh)
-                ):
+                is_known = before is not None and before.revision == item.grant_revision
+                if is_known and not (publication.changed and item.uid in fresh):
                     continue
                 if publication.revisions.get(item.uid) == item.grant_revision:
                     self._published.put(item.uid, cluster, entry.account, item.grant_revision, item.canonical())
                 # Where nobody enforces, publication is all the acknowledgement there will be.
-                is_news = before is None or before.revision != item.grant_revision
-                if is_news and self.acknowledged_as_not_enforced(cluster):
+                is_news = not is_known and self.acknowledged_as_not_enforced(cluster)
+                if is_news and waits_for_acknowledgement(self._object(item.uid)):
                     self.touch(item.uid)
 
     def counted(self, cluster: str, scales: Scales) -> None:

@@ -107,3 +107,11 @@ def _thresholds(allocation: Obj) -> Iterable[ThresholdEntry]:
         words = {"action": str(rule.action), "basis": str(rule.basis)}
         fields = {"percent": rule.percent, "clearBelowPercent": rule.clear_below, **words}
         yield ThresholdEntry.model_validate(fields)
+
+
+def waits_for_acknowledgement(allocation: Obj | None) -> bool:
+    """Whether it goes on once its grant is acknowledged: hours go back to pools, or it goes itself, or it is gone."""
+    if allocation is None or "deletionTimestamp" in allocation["metadata"]:
+        return True
+    status = allocation.get("status") or {}
+    return bool(status.get("granted") != status.get("charged"))
