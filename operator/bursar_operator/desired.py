@@ -113,10 +113,9 @@ class DesiredState:
         """Read which entries there are."""
         self._generations = await self._ledger.desired_generations()
         for cluster in self._generations:
-            delta = await self._ledger.desired(cluster, 0)
-            self._known[cluster] = {entry.account: entry.project for entry in delta.entries} if delta else {}
-            if delta:
-                self._counted(delta.settings)
+            self._known[cluster] = await self._ledger.desired_accounts(cluster)
+            if settings := await self._ledger.published_settings(cluster):
+                self._counted(settings)
 
     def follow(self) -> None:
         """Hear of every change. What is there already is compared with what is published, by and by."""
