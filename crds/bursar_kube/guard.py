@@ -29,7 +29,8 @@ class Gate:
         self.request_class = _guarded(guard)
         self._guard = guard
         self._closed = False
-        self._under_way = 0
+        self.under_way = 0
+        """Writes without an answer."""
         self._empty = asyncio.Event()
 
     async def pass_through(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -39,18 +40,18 @@ class Gate:
         if self._closed:
             await asyncio.Event().wait()
         self._guard()
-        self._under_way += 1
+        self.under_way += 1
         try:
             return await handler(request)
         finally:
-            self._under_way -= 1
-            if self._closed and not self._under_way:
+            self.under_way -= 1
+            if self._closed and not self.under_way:
                 self._empty.set()
 
     async def close(self, seconds: float) -> None:
         """Let no more writes begin (whoever tries waits until it is cancelled), and wait for the answers to the others."""
         self._closed = True
-        if self._under_way:
+        if self.under_way:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()

@@ -10,7 +10,7 @@ from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import NotFound, NotLeading
 from bursar_kube.guard import Gate
 from bursar_kube.lease import EPOCH_ANNOTATION, Leadership, default_identity, no_floor
-from bursar_kube.resources import CONFIGMAPS, LEASES
+from bursar_kube.resources import CONFIGMAPS, LEASES, ROLEBINDINGS, ROLES, SERVICEACCOUNTS
 from bursar_testing.relay import Relay
 from bursar_testing.waiting import eventually
 
@@ -115,6 +115,17 @@ async def test_who_waits_hears_of_the_release_at_once(kube: Kube, namespace: str
     await second.release()
 
 
+async def test_who_may_not_watch_asks_again_and_again(kube: Kube, namespace: str) -> None:
+    first = candidate(kube, namespace, "one")
+    await first.acquire()
+    second = candidate(await without_watch(kube, namespace), namespace, "two")
+    waiting = asyncio.create_task(second.acquire())  # Forbidden at first: roles take a moment
+    await eventually(lambda: second.holder == "one", "the second one has looked")
+    await first.release()
+    assert await asyncio.wait_for(waiting, 30) == 2
+    await second.release()
+
+
 async def test_a_lease_that_was_edited_is_released_too(kube: Kube, namespace: str) -> None:
     leader = candidate(kube, namespace, "one", retry_seconds=3600, deadline_seconds=3600)
     await leader.acquire()
@@ -196,6 +207,25 @@ async def test_a_write_that_was_checked_is_checked_again_before_its_body(kube: K
     await guarded.close()
 
 
+async def test_a_closed_gate_waits_for_answers_and_lets_nothing_out(relayed: Kube, relay: Relay, namespace: str) -> None:
+    gate = Gate(lambda: None)
+    guarded = relayed.guarded(gate)
+    await guarded.list(CONFIGMAPS, namespace)
+    relay.freeze()
+    under_way = asyncio.create_task(guarded.create(CONFIGMAPS, config(namespace, "under-way")))
+    await eventually(lambda: gate.under_way == 1, "it is under way")
+    closing = asyncio.create_task(gate.close(60))
+    await asyncio.sleep(0)
+    late = asyncio.create_task(guarded.create(CONFIGMAPS, config(namespace, "late")))
+    relay.thaw()
+    assert (await under_way)["metadata"]["name"] == "under-way"
+    await closing
+    assert [item["metadata"]["name"] for item in await guarded.list(CONFIGMAPS, namespace)] == ["under-way"]
+    assert not late.done(), "it waits until it is cancelled"
+    late.cancel()
+    await guarded.close()
+
+
 def test_every_process_is_somebody_else() -> None:
     assert default_identity() != default_identity()
 
@@ -204,6 +234,20 @@ def crash(leader: Leadership) -> None:
     """As a killed process: renewing stops, nothing is released."""
     assert leader._renewal is not None
     leader._renewal.cancel()
+
+
+async def without_watch(kube: Kube, namespace: str) -> Kube:
+    """Somebody who may do with leases what an operator does, but not watch them."""
+    kind, group = {"kind": "ServiceAccount", "name": "waiter"}, "rbac.authorization.k8s.io"
+    rule = {"apiGroups": [LEASES.group], "resources": [LEASES.plural], "verbs": ["get", "create", "update"]}
+    await kube.create(SERVICEACCOUNTS, config(namespace, "waiter"))
+    await kube.create(ROLES, config(namespace, "waiter") | {"rules": [rule]})
+    reference = {"apiGroup": group, "kind": "Role", "name": "waiter"}
+    subjects = [kind | {"namespace": namespace}]
+    await kube.create(ROLEBINDINGS, config(namespace, "waiter") | {"roleRef": reference, "subjects": subjects})
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = await kube.raw("POST", SERVICEACCOUNTS.path("waiter", namespace, "token"), request)
+    return kube.as_token(token["status"]["token"])
 
 
 def config(namespace: str, name: str) -> Obj:
