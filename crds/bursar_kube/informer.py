@@ -27,6 +27,7 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 Callback = Callable[[EventType, T | None, T | None], None]
 """Called with the type, the object before (None when added) and the object now (None when deleted)."""
 
+TOLD_AT_ONCE: Final = 1_000
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _FIRST_BACKOFF = 0.2
 _LAST_BACKOFF = 10.0
@@ -98,6 +99,7 @@ class Informer(Generic[T]):
         self._callbacks: list[Callback[T]] = []
         self._version: str | None = None
         self._streams_lists = True
+        self._telling = False
         self._synced = asyncio.Event()
         self._heard: float | None = None
         self._task: asyncio.Task[None] | None = None
@@ -176,7 +178,7 @@ class Informer(Generic[T]):
     def subscribe(self, callback: Callback[T]) -> None:
         """Call back on every change; what is there already is ADDED at once."""
         self._callbacks.append(callback)
-        if self.is_synced:
+        if self.is_synced or self._telling:
             for item in self._store:
                 self._call(callback, "ADDED", None, item)
 
@@ -220,7 +222,7 @@ class Informer(Generic[T]):
             async with aclosing(self._watch()) as stream:
                 async for batch in stream:
                     self._heard = time.monotonic()
-                    changes = batch if fresh is None else self._load(fresh, batch)
+                    changes = batch if fresh is None else await self._load(fresh, batch)
                     if changes is not None:
                         fresh = None
                         loading.close()
@@ -236,7 +238,7 @@ class Informer(Generic[T]):
             **self._selectors,
         )
 
-    def _load(self, fresh: Store[T], batch: Events) -> Events | None:
+    async def _load(self, fresh: Store[T], batch: Events) -> Events | None:
         """Collect a first copy; what came after its end, or None while there is more to come."""
         for position, (kind, obj) in enumerate(batch):
             if kind == "DELETED":
@@ -244,7 +246,7 @@ class Informer(Generic[T]):
             elif kind != "BOOKMARK":
                 fresh.put(_key(obj), *self._held(obj))
             elif INITIAL_EVENTS_END in obj["metadata"].get("annotations", {}):
-                self._replace(fresh, obj["metadata"]["resourceVersion"])
+                await self._replace(fresh, obj["metadata"]["resourceVersion"])
                 return batch[position + 1 :]
         return None
 
@@ -254,7 +256,7 @@ class Informer(Generic[T]):
             fresh = self._empty()
             for obj in items:
                 fresh.put(_key(obj), *self._held(obj))
-            self._replace(fresh, version)
+            await self._replace(fresh, version)
 
     def _empty(self) -> Store[T]:
         return Store(self._indices, self._packing)
@@ -265,18 +267,29 @@ class Informer(Generic[T]):
         metadata.pop("managedFields", None)
         return metadata["resourceVersion"], self._transform(obj)
 
-    def _replace(self, fresh: Store[T], version: str) -> None:
-        """Take a full copy for the present one and tell subscribers the difference."""
-        before, self._store = self._store, fresh
-        for key in before.keys() - fresh.keys():
-            self._tell("DELETED", _item(before, key), None)
-        for key in list(fresh.keys()) if self._callbacks else ():
-            known = before.version(key)
-            if known != fresh.version(key):
-                self._tell("ADDED" if known is None else "MODIFIED", _item(before, key), _item(fresh, key))
+    async def _replace(self, fresh: Store[T], version: str) -> None:
+        """Take a full copy for the present one and tell subscribers the difference, making way for others now and then."""
+        before, self._store, self._telling = self._store, fresh, True
+        try:
+            await self._tell_difference(before, fresh)
+        except asyncio.CancelledError:
+            self._store = before  # what was not told yet is told when it is followed again
+            raise
+        finally:
+            self._telling = False
         self._heard = time.monotonic()
         self._version = version
         self._synced.set()
+
+    async def _tell_difference(self, before: Store[T], now: Store[T]) -> None:
+        for key in before.keys() - now.keys():
+            self._tell("DELETED", _item(before, key), None)
+        for number, key in enumerate(list(now.keys()) if self._callbacks else ()):
+            if number % TOLD_AT_ONCE == TOLD_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            known = before.version(key)
+            if known != now.version(key):
+                self._tell("ADDED" if known is None else "MODIFIED", _item(before, key), _item(now, key))
 
     def _apply(self, batch: Events) -> None:
         for kind, obj in batch:
