@@ -31,7 +31,7 @@ RECOUNT_SECONDS: Final = 600.0
 SWEEP_BATCH: Final = 50
 SWEEP_PAUSE: Final = 0.1
 # How long a request waits for its turn before its status says so: a grant takes one write, not two.
-SILENT_SECONDS: Final = 30.0
+SILENT_SECONDS: Final = 60.0
 # The sweep comes by before anything that is farther away.
 FARTHEST_SECONDS: Final = 3_600.0
 PASSES: Final = 5
