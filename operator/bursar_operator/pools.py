@@ -159,6 +159,8 @@ class Pools(PoolRequests):
             if name in self._objects and old is not None and version(old) >= version(self._objects[name]):
                 self._drop(name)
                 self._rehang()
+                for child in [pool.name for pool in self.pools.values() if pool.parent == name]:
+                    self._wake(self._root_of(child))  # it hangs below nothing now, and says so
             return
         held = self._books.get(new["metadata"]["name"])
         if held is None or version(new) > held.version:
