@@ -52,3 +52,22 @@ async def test_the_feed_holds_one_row_for_each_thing_that_moves(own: Ledger) -> 
     assert await own.changes(0) == [Change(29, "c", "a", "usage")]
     assert await own.changes(28) == await own.changes(0)
     assert await own.changes(29) == []
+
+
+async def test_a_look_at_a_still_file_costs_nothing_and_misses_nothing(own: Ledger, url: str) -> None:
+    """Where it cannot be told, a server's ledger, it may have changed each time."""
+    other = await Ledger.connect(url)
+    try:
+        own.may_have_changed()
+        assert own.may_have_changed() is not url.startswith("sqlite")
+        for writer, number in ((other, 2), (own, 3)):
+            await writer.record_hello("c", hello(), number)
+            assert own.may_have_changed()
+        assert other.may_have_changed()
+    finally:
+        await other.close()
+
+
+async def test_a_closed_ledger_is_looked_at(own: Ledger) -> None:
+    await own.close()
+    assert own.may_have_changed()

@@ -49,7 +49,7 @@ async def test_what_was_booked_is_read_again_in_order(own: Ledger) -> None:
         (1, "1", 100, "r"),
         (2, "2", 100, "r"),
     ]
-    assert await own.entries() == made
+    assert await own.entries() == [booked async for booked in own.each_entry()] == made
     assert [item.entry.key for item in await own.entries(account="b")] == ["2"]
     assert [item.entry.key for item in await own.entries(uid="u")] == ["1"]
     assert [item.entry.key for item in await own.entries(kinds=[EntryKind.REFUND])] == ["2"]
