@@ -7,9 +7,9 @@ import pytest
 from bursar_crds.reasons import Reason
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import Forbidden, KubeError
-from bursar_kube.resources import by_kind
+from bursar_kube.resources import QUOTAPOOLS, by_kind
 from bursar_testing.manifests import resource
-from bursar_testing.webhooks import NAMESPACE, YEAR, Webhook, fitting_allocation, hours
+from bursar_testing.webhooks import NAMESPACE, YEAR, Webhook, fitting_allocation, fresh, hours
 
 ALPHA = {"clusterRef": {"name": "alpha"}, "period": YEAR}
 LATER = {"start": "2027-01-01T00:00:00Z", "end": "2027-07-01T00:00:00Z"}
@@ -123,11 +123,6 @@ CASES = {
         [("spec.resources[0].hours", Reason.PARENT_MISMATCH)],
         "ask for 1,000,000 or raise pool alpha-2026 first",
     ),
-    "a third level": (
-        pool(parentRef={"name": "alpha-lattice"}),
-        [("spec.parentRef", Reason.NOT_YET_SUPPORTED)],
-        "name a root pool",
-    ),
     "account of another project": (
         resource("Project", "newcomer", {"owner": "carol", "account": "climate"}),
         [("spec.account", Reason.ACCOUNT_TAKEN)],
@@ -187,6 +182,20 @@ async def test_several_pools_that_fit_are_listed(webhook: Webhook, kube: Kube) -
         assert "several pools fit: alpha-lattice, alpha-second. Name one" in error.message
     finally:
         await kube.delete(_type(second), "alpha-second")
+
+
+async def test_pools_hang_eight_levels_deep_and_no_deeper(webhook: Webhook, kube: Kube) -> None:
+    names = [fresh("level") for _ in range(9)]
+    levels = [pool(), *(pool(parentRef={"name": name}) for name in names[:-1])]
+    for name, level in zip(names, levels, strict=True):
+        level["metadata"]["name"] = name
+    for level in levels[:8]:
+        await kube.create(QUOTAPOOLS, level)
+    error = await refusal(kube, levels[8])
+    assert [(cause.field, cause.reason) for cause in error.causes] == [("spec.parentRef.name", Reason.POOL_TOO_DEEP)]
+    assert "would have 9 levels and may have 8; hang the pool below a higher one" in error.message
+    for name in reversed(names[:8]):
+        await kube.delete(QUOTAPOOLS, name)
 
 
 async def test_what_fits_is_stored(webhook: Webhook, kube: Kube) -> None:
