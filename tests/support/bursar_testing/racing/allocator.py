@@ -1,7 +1,6 @@
 """Somebody who makes pools larger and smaller while others draw on them, also smaller than what is granted."""
 
 import asyncio
-from contextlib import suppress
 from random import Random
 from typing import Final
 
@@ -12,6 +11,7 @@ from bursar_testing.racing import field
 from bursar_testing.racing.field import Pool
 
 PAUSE_SECONDS: Final = 2.0
+RESTORE_SECONDS: Final = 60.0
 
 
 class Allocator:
@@ -25,15 +25,20 @@ class Allocator:
         """One change after the other."""
         while True:
             pool = self._random.choice(field.POOLS)
-            with suppress(KubeError):
-                await self._set(pool, self._random.uniform(0.5, 1.0))
+            await self._try(pool, self._random.uniform(0.5, 1.0))
             await asyncio.sleep(self._random.uniform(0, 2 * PAUSE_SECONDS))
 
     async def restore(self) -> None:
-        """Parents first, for no child may be larger."""
+        """Parents first, for no child may be larger; a webhook that has not heard of the parent yet is asked again."""
         for pool in field.POOLS:
-            await self._set(pool, 1.0)
+            async with asyncio.timeout(RESTORE_SECONDS):
+                while not await self._try(pool, 1.0):  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.2)
 
-    async def _set(self, pool: Pool, share: float) -> None:
+    async def _try(self, pool: Pool, share: float) -> bool:
         hours = {name: int(amount * share) for name, amount in pool.hours.items()}
-        await self._kube.merge_patch(QUOTAPOOLS, pool.name, {"spec": {"resources": field.listed(hours)}})
+        try:
+            await self._kube.merge_patch(QUOTAPOOLS, pool.name, {"spec": {"resources": field.listed(hours)}})
+        except KubeError:
+            return False
+        return True
