@@ -64,7 +64,7 @@ def test_no_pool_hangs_below_one_that_allocations_draw_on() -> None:
 
 @pytest.mark.parametrize(("asked", "left"), [(60, None), (61, 60)])
 def test_what_a_project_holds_below_a_pool_counts_for_its_share_of_it(asked: int, left: int | None) -> None:
-    share = {"perProject": hours(cpu=100)}
+    share: Document = {"perProject": hours(cpu=100)}
     pools = [QuotaPool.parse(item) for item in (pool("root", **share), pool("one", "root"), pool("two", "root"))]
     period = pools[0].spec.period
     held = AllocationFacts(NAMESPACE, "a", "alpha", "one", period.start, period.end, {"cpu": 40})
