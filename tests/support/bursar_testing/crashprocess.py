@@ -153,14 +153,19 @@ class Process:
         return sum(item.client == OPERATOR and site.name in item.path for item in self.proxy.written)
 
     async def play(self, scenario: Scenario, *, only: Sequence[tuple[Moment, int]] | None = None) -> Story:
-        """Undisturbed once, then with a death before and after each write (or beside those that are named)."""
+        """Undisturbed once, then with a death after and before each write (or beside those that are named).
+
+        After one and before the next differ in what the ledger was told between. Where everything begins, which is many
+        writes of which few concern it, the first is enough.
+        """
         story = Story(f"{scenario.name} (process)")
         async with self._site(scenario) as (site, begun):
             await scenario.act(site) if not scenario.takes_over else await self.lead()
             await self._quiet(site)
             end = await self.state(site)
             story.writes = self.writes(site) - begun
-        for moment, number in only or itertools.product(Moment, range(1, story.writes + 1)):
+        moments = (Moment.AFTER,) if scenario is NEW else (Moment.AFTER, Moment.BEFORE)
+        for moment, number in only or itertools.product(moments, range(1, story.writes + 1)):
             await self._die(scenario, number, moment, end, story)
         return story
 
