@@ -21,7 +21,7 @@ from bursar_operator.recent import Recent
 Obj = Mapping[str, Any]
 Key = tuple[str, str]
 Spans = Mapping[str, Sequence[tuple[int, int]]]
-TERMS_MAXIMUM: Final = 10_000
+TERMS_MAXIMUM: Final = 6_000
 FOLDS_MAXIMUM: Final = 2_000
 
 

@@ -25,7 +25,6 @@ class Publications:
     def __init__(self) -> None:
         self._packing = Packing()
         self._by_uid: dict[str, Published] = {}
-        self._of_cluster: dict[str, dict[str, None]] = {}
         self._of_account: dict[tuple[str, str], dict[str, None]] = {}
 
     def __contains__(self, uid: object) -> bool:
@@ -61,7 +60,7 @@ class Publications:
 
     def of_cluster(self, cluster: str) -> tuple[str, ...]:
         """Every uid that anything was ever published of on a cluster."""
-        return tuple(self._of_cluster.get(cluster, ()))
+        return tuple(uid for uid, item in self._by_uid.items() if item.cluster == cluster)
 
     def of_account(self, key: tuple[str, str]) -> tuple[str, ...]:
         """The same of a cluster and account."""
@@ -70,7 +69,6 @@ class Publications:
     def _put(self, uid: str, item: Published) -> None:
         uid = intern(uid)
         self._by_uid[uid] = item
-        self._of_cluster.setdefault(item.cluster, {})[uid] = None
         self._of_account.setdefault((item.cluster, item.account), {})[uid] = None
 
 
