@@ -1,10 +1,11 @@
 """What the pool writer asks about allocations."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Protocol
 
 from bursar_operator.domain.grant import Operation
 from bursar_operator.domain.hours import Hours
+from bursar_operator.domain.poolstatus import Listed
 from bursar_operator.domain.rows import Row
 
 Key = tuple[str, str]
@@ -29,14 +30,11 @@ class Allocations(Protocol):
     def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Hours:
         """What the project of a namespace holds of these leaf pools: charges, and what those that are gone have used."""
 
-    def settled(self, cluster: str) -> bool:
-        """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""
-
     def look(self, key: Key) -> None:
         """Have the allocation looked at."""
 
     def help_hindered(self) -> None:
         """Pools came into use: look at those that something other than room hinders."""
 
-    async def quorum(self) -> Mapping[str, Hours]:
-        """Σ charged by leaf pool of every allocation, read from the API server after this call began."""
+    async def quorum(self) -> Listed:
+        """Every allocation, read from the API server after this call began, and which clusters are not settled by it."""

@@ -1,14 +1,13 @@
 """Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from sys import intern
 from typing import Final
 
 from bursar_kube.client import Kube, PagesGone
 from bursar_kube.informer import EventType
 from bursar_kube.resources import ALLOCATIONS
-from bursar_operator.domain import hours, poolstatus
-from bursar_operator.domain.hours import Hours
+from bursar_operator.domain.poolstatus import Listed
 from bursar_operator.domain.rows import Obj, Row, row_of, version
 from bursar_operator.informers import Informers
 from bursar_operator.recent import Recent
@@ -50,24 +49,24 @@ class Copies:
             if _is_urgent(obj):
                 self._changed(_key(obj))
         if warm:
-            await self.quorum()
+            await self.quorum(lambda row: True)
 
-    async def quorum(self) -> Mapping[str, Hours]:
-        """Σ charged by leaf pool, of every allocation as the API server holds it after this call began.
+    async def quorum(self, is_settled: Callable[[Row], bool]) -> Listed:
+        """Every allocation as the API server holds it after this call began; the copies are at least as new then.
 
-        The copies are at least as new then. It is read by the page: all at once would take a hundred times the memory.
+        It is read by the page: all at once would take a hundred times the memory.
         """
         while True:
-            charged: dict[str, Hours] = {}
+            listed = Listed()
             try:
                 async for page in self._kube.pages(ALLOCATIONS):
-                    for leaf, amounts in poolstatus.drawn(map(row_of, page)).items():
-                        charged[leaf] = hours.plus(charged.get(leaf, {}), amounts)
                     for obj in page:
+                        row = row_of(obj)
+                        listed.add(row, settled=is_settled(row))
                         self.saw(obj)
             except PagesGone:
                 continue
-            return charged
+            return listed
 
     def keys(self) -> list[Key]:
         """Every allocation."""

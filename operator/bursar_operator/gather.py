@@ -1,7 +1,7 @@
 """Gather: everything that the decision about one allocation looks at, from memory."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -14,6 +14,7 @@ from bursar_operator.directory import Directory
 from bursar_operator.domain import grant, hours
 from bursar_operator.domain.grant import Facts, Kind, Operation
 from bursar_operator.domain.hours import Hours
+from bursar_operator.domain.poolstatus import Listed
 from bursar_operator.domain.rows import Obj, Row
 from bursar_operator.holdings import Holdings
 from bursar_operator.informers import Informers
@@ -54,7 +55,7 @@ class Gather:
         self._directory = Directory(informers)
         self._clock = clock
         self._look = look
-        self._listing: asyncio.Task[Mapping[str, Hours]] | None = None
+        self._listing: asyncio.Task[Listed] | None = None
         self._holdings = Holdings(copies.rows_in, copies.row, ledger, self._directory)
         copies.touched = self._holdings.touched
 
@@ -145,15 +146,15 @@ class Gather:
         """What the project of a namespace holds of these leaf pools: charges, and what those that are gone have used."""
         return self._holdings.of(namespace, cluster, pools)
 
-    def settled(self, cluster: str) -> bool:
-        """Whether every allocation ever published on the cluster is acknowledged at its revision, or tombstoned."""
-        return all(self._settled(uid) for uid in self._ledger.uids(cluster))
-
-    def _settled(self, uid: str) -> bool:
-        row = self.row(uid)
-        if row is None:
-            return self._ledger.tombstoned(uid)
-        facts = self.of(row).facts
+    def _is_settled(self, row: Row) -> bool:
+        """Whether what an allocation grants is acknowledged as it stands, and backed."""
+        facts = Facts(
+            row=row,
+            want=row.asked,
+            ack=self._ledger.ack(row.uid) or 0,
+            not_enforced=self._ledger.acknowledged_as_not_enforced(row.cluster),
+            ledger=self._ledger.revision(row.uid),
+        )
         published = facts.ledger[0] if facts.ledger else 0
         backed = hours.at_least(row.state.charged, row.state.granted)
         return row.state.revision >= published and facts.acknowledged(row.state) and backed
@@ -167,14 +168,26 @@ class Gather:
         for key in self.hindered:
             self._look(key)
 
-    async def quorum(self) -> Mapping[str, Hours]:
-        """Σ charged by leaf pool, read after this call began; calls that wait for the same turn share one list."""
+    async def quorum(self) -> Listed:
+        """Every allocation, read after this call began; calls that wait for the same turn share one list.
+
+        What was published once, is not in the list and has no tombstone that is acknowledged leaves its cluster unsettled.
+        """
         running = self._listing
         if running is not None and not running.done():
             await asyncio.wait({running})
         if self._listing is running or self._listing is None:
-            self._listing = asyncio.create_task(self._copies.quorum(), name="quorum list of allocations")
+            self._listing = asyncio.create_task(self._list(), name="quorum list of allocations")
         return await asyncio.shield(self._listing)
+
+
+    async def _list(self) -> Listed:
+        listed = await self._copies.quorum(self._is_settled)
+        for cluster in {obj["metadata"]["name"] for obj in self._informers.clusters.items()} - listed.unsettled:
+            gone = (uid for uid in self._ledger.uids(cluster) if uid not in listed.uids)
+            if not all(self._ledger.tombstoned(uid) for uid in gone):
+                listed.unsettled.add(cluster)
+        return listed
 
 
 def wanted(gathered: Gathered) -> tuple[Operation, ...]:

@@ -236,7 +236,7 @@ class Pools(PoolRequests):
         uncounted = [name for name in names if name in self._books and self._books[name].granted is None]
         quiet = [name for name in uncounted if not self._books[name].intents]
         if fresh or quiet:
-            await self._count(quiet, may_lower=True)
+            await self._count(quiet)
             self._listed.update(name for name in fresh if name in self._books)
             self._allocations.help_hindered()
 
@@ -252,21 +252,22 @@ class Pools(PoolRequests):
         if len(quiet) < len(names) and not late:
             await asyncio.sleep(CLOSE_SECONDS)
             return False
-        clusters = {self._books[name].pool.cluster for name in quiet}
-        await self._count(quiet, may_lower=all(self._allocations.settled(cluster) for cluster in clusters))
+        await self._count(quiet)
         self._recount_since.pop(root, None)
         return True
 
-    async def _count(self, names: Sequence[str], *, may_lower: bool) -> None:
+    async def _count(self, names: Sequence[str]) -> None:
         """Write totals from a quorum list that is read after the copies that the writes rest on; leaves first."""
         copies = {name: self._books[name] for name in names}
-        charged = poolstatus.up(await self._allocations.quorum(), self.path)
+        listed = await self._allocations.quorum()
+        charged = poolstatus.up(listed.charged, self.path)
         for name in sorted(names, key=lambda item: -len(self.path(item))):
             book = copies[name]
             if self._books.get(name) is not book:
                 continue
             below = [item.granted or {} for item in self._books.values() if item.pool.parent == name]
-            counted = poolstatus.recounted(book, charged.get(name, {}), below, may_lower=may_lower)
+            settled = book.pool.cluster not in listed.unsettled
+            counted = poolstatus.recounted(book, charged.get(name, {}), below, may_lower=settled)
             if await self._put(name, counted) and book.granted is not None and counted is not book:
                 self.events.recounted(self._objects[name], book.granted, counted.granted or {})
 
@@ -329,6 +330,7 @@ class Pools(PoolRequests):
         now = datetime.fromtimestamp(self._clock(), UTC)
         status = poolstatus.status(book, self._problem(book), obj.get("status") or {}, now)
         if status == obj.get("status"):
+            self._keep(name, self._books[name], book, obj)  # it may be there by somebody else's hand
             return True
         write: Callable[[], Awaitable[Obj]] = lambda: self._kube.swap_status(QUOTAPOOLS, {**obj, "status": status})  # noqa: E731
         self._pending[name] = book

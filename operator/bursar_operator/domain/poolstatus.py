@@ -1,7 +1,7 @@
 """What a pool's status says for people, and the pool's side of claim and recount."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bursar_crds.conditions import set_condition
@@ -41,24 +41,29 @@ def recounted(book: Book, charged: Hours, below: Iterable[Hours], *, may_lower: 
     return book if book.granted is not None and hours.same(granted, present) else book.with_granted(granted)
 
 
-def charges(rows: Iterable[Row], path_of: Callable[[str], tuple[str, ...]]) -> dict[str, dict[str, int]]:
-    """Σ charged of the allocations that draw on each pool or on one below it; ``path_of`` gives a leaf's path."""
-    return up(drawn(rows), path_of)
+@dataclass(slots=True)
+class Listed:
+    """What a quorum list of every allocation said, page by page."""
 
+    charged: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Σ charged by leaf pool."""
+    uids: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(default_factory=set)
+    """Clusters on which something is not acknowledged as it stands: a total there may hold more than it seems to."""
 
-def drawn(rows: Iterable[Row]) -> dict[str, dict[str, int]]:
-    """Σ charged of the allocations that draw on each leaf."""
-    by_leaf: dict[str, dict[str, int]] = {}
-    for row in rows:
+    def add(self, row: Row, *, settled: bool) -> None:
+        """One more allocation."""
+        self.uids.add(row.uid)
+        if not settled:
+            self.unsettled.add(row.cluster)
         if row.leaf and row.state.charged:
-            total = by_leaf.setdefault(row.leaf, {})
+            total = self.charged.setdefault(row.leaf, {})
             for name, amount in row.state.charged.items():
                 total[name] = total.get(name, 0) + amount
-    return by_leaf
 
 
 def up(by_leaf: Mapping[str, Hours], path_of: Callable[[str], tuple[str, ...]]) -> dict[str, dict[str, int]]:
-    """The sums of leaves, put down to every pool on their paths."""
+    """Sums of leaves put down to every pool on their paths; ``path_of`` gives a leaf's path."""
     charged: dict[str, dict[str, int]] = {}
     for leaf, amounts in by_leaf.items():
         for pool in path_of(leaf):

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 from bursar_kube.client import Kube
 from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
@@ -38,7 +36,6 @@ class HookedKube(Kube):
             await hook()
 
 
-@pytest.mark.xfail(strict=True, reason="a recount is judged by copies that are older than its list")
 async def test_a_recount_takes_nothing_from_what_was_just_torn_away(site: Site, controlplane: ControlPlane) -> None:
     """The copies still show it, acknowledged; the list does not. Its agent may go on using it until it hears."""
     kube = await _hooked(controlplane)
@@ -63,7 +60,6 @@ async def test_a_recount_takes_nothing_from_what_was_just_torn_away(site: Site, 
     await kube.close()
 
 
-@pytest.mark.xfail(strict=True, reason="a write that turns out to be none leaves the leader with its old book")
 async def test_an_edit_that_foresees_the_next_write_leaves_nothing_open(site: Site, controlplane: ControlPlane) -> None:
     """Somebody empties a pool's intents right when their allocation has decided, so that there is nothing left to write."""
     kube = await _hooked(controlplane)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bursar_operator.applicants import Key
-from bursar_operator.domain import poolstatus
 from bursar_operator.domain.grant import Kind, Operation
+from bursar_operator.domain.poolstatus import Listed
 from bursar_operator.domain.rows import GrantState, Row
 from bursar_operator.pools import Pools
 
@@ -72,9 +72,6 @@ class Racers:
     def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Mapping[str, int]:
         return {}
 
-    def settled(self, cluster: str) -> bool:
-        return True
-
     def look(self, key: Key) -> None:
         """Commit, where the operation is open on the whole path: what the grant core writes into the allocation's status."""
         uid = key[1]
@@ -95,5 +92,8 @@ class Racers:
     def help_hindered(self) -> None:
         """Nothing hinders them."""
 
-    async def quorum(self) -> Mapping[str, Mapping[str, int]]:
-        return poolstatus.drawn(self.rows.values())
+    async def quorum(self) -> Listed:
+        listed = Listed()
+        for found in self.rows.values():
+            listed.add(found, settled=True)
+        return listed
