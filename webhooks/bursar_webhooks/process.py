@@ -1,6 +1,7 @@
 """Runs the webhook: certificate from its Secret, answers from informers, until it is told to stop."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -21,15 +22,24 @@ async def run(settings: WebhookSettings) -> None:
     kube = await Kube.connect(str(settings.kubeconfig) if settings.kubeconfig else None)
     certificate = ServingCertificate(kube, settings.certificate_secret, settings.system_namespace)
     view = View(kube, stale_seconds=settings.stale_seconds, now=lambda: datetime.now(UTC))
+    settling = asyncio.create_task(_settle(view))
     try:
         await certificate.start()
         await view.start()
         if await _either(certificate.wait(), stop):
             await serve(make_app(view), listen(settings.address, settings.port), certificate, stop)
     finally:
+        settling.cancel()
         await view.stop()
         await certificate.stop()
         await kube.close()
+
+
+async def _settle(view: View) -> None:
+    """The first copy stays: with 50,000 allocations, walking it again holds up whoever asks by 30 ms."""
+    await view.complete()
+    gc.collect()
+    gc.freeze()
 
 
 async def _either(ready: Coroutine[None, None, None], stop: asyncio.Event) -> bool:

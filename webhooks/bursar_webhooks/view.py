@@ -54,6 +54,10 @@ class View:
         for informer in self.informers:
             await informer.start()
 
+    async def complete(self) -> None:
+        """Wait until there is a first copy of everything."""
+        await asyncio.gather(*(informer.synced() for informer in self.informers))
+
     async def stop(self) -> None:
         """Stop following."""
         await asyncio.gather(*(informer.stop() for informer in self.informers))
