@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bursar_agent import identity, plugins, qosnames
 from bursar_agent.desired import DesiredStore
@@ -88,7 +89,7 @@ async def _look(
     if found.watermark is None:
         raise NotAttested("the scheduler's job records are not complete yet; try again in a minute")
     view = observation.accounts.get(claim.account)
-    said: dict[str, object] = {"found": "Gone"} if view is None else _limits(cluster, observation, view, claim.uid)
+    said: dict[str, Any] = {"found": "Gone"} if view is None else seen_limits(cluster, observation, view, claim.uid)
     return ReleaseStatement.model_validate(
         {
             "cluster": cluster.cluster,
@@ -104,7 +105,7 @@ async def _look(
     )
 
 
-def _limits(cluster: ClusterSettings, observation: Observation, view: AccountView, uid: str) -> dict[str, object]:
+def seen_limits(cluster: ClusterSettings, observation: Observation, view: AccountView, uid: str) -> dict[str, Any]:
     """The limits that hold it: those of its own QOS where the account's jobs may have none but such, else the account's."""
     name = qosnames.name(cluster.scheduler_name, view.account, uid)
     own = (observation.qoses or {}).get(name)

@@ -10,19 +10,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bursar_agent import attest, files, identity, plugins
+from bursar_agent import attest, files, plugins, qosnames
 from bursar_agent.__main__ import app
 from bursar_agent.attest import Claim, NotAttested
-from bursar_agent.desired import DesiredStore
 from bursar_agent.promises import Promises
-from bursar_agent.schedulers.base import AccountChange
+from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosView, Reading
 from bursar_agent.schedulers.simulator import SimulatedScheduler
 from bursar_agent.settings import AgentSettings
 from bursar_agent.verify import DesiredState
-from bursar_domain import keys, release
-from bursar_domain.keys import Signer
+from bursar_domain import release
 from bursar_domain.release import SignedStatement
-from bursar_domain.wire import AccountEntry, ClusterSettings, Root, digest_of_all
+from bursar_domain.wire import AccountEntry, ClusterSettings
+from bursar_testing import attesthost
 from bursar_testing.agents import account, allocation, cluster_settings
 
 HOUR = 3600
@@ -34,9 +33,7 @@ class Host:
     """A scheduler's host with an enrolled agent that does not run, and what it heard last."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700)
         self.directory = directory
-        self.operator = Signer(bytes(31) + b"o")
         self.settings = AgentSettings.model_validate(
             {
                 "cluster": "c",
@@ -46,22 +43,12 @@ class Host:
                 "scheduler_settings": {"ends_at": START, "speed": 0},
             }
         )
-        self.key = identity.load_or_make_key(directory)
-        identity.pin(directory, "c", keys.fingerprint(self.operator.public_key))
+        self.key = attesthost.enrol(self.settings)
         self.hears(account("a", allocation(UID, 10, revision=1)))
 
     def hears(self, *entries: AccountEntry, **fields: Any) -> DesiredState:
         """A desired state is fetched and kept."""
-        settings = cluster_settings("c", **fields)
-        found = {entry.account: entry for entry in entries}
-        digests = {name: entry.digest() for name, entry in found.items()}
-        root = Root(
-            cluster="c", epoch=1, generation=1, acknowledged=0, issued_at=0, valid_until=2**40,
-            digest=digest_of_all(settings, digests.items()),
-        )  # fmt: skip
-        state = DesiredState(self.operator.sign(root), settings, found, digests)
-        DesiredStore(self.directory).save(state)
-        return state
+        return attesthost.hears(self.settings, cluster_settings("c", **fields), *entries)
 
     @property
     def cluster(self) -> ClusterSettings:
@@ -143,6 +130,33 @@ async def test_what_the_allocation_never_had_need_not_be_closed(host: Host) -> N
     assert (await host.attest()).statement.limits["memory"].limit is None
     with pytest.raises(NotAttested, match="no limit on memory"):
         await host.attest(resources=("cpu", "memory"))
+
+
+QOS = qosnames.name("c", "a", UID)
+OTHER = qosnames.name("c", "a", "u-2")
+
+
+@pytest.mark.parametrize(
+    ("listed", "own_qos", "found"),
+    [
+        ((QOS, OTHER), frozenset(), "Qos"),
+        ((QOS, "normal"), frozenset(), "Account"),
+        ((), frozenset(), "Account"),
+        ((QOS,), frozenset({"u"}), "Account"),
+    ],
+    ids=["confined", "another-too", "inherited", "a-member-has-others"],
+)
+def test_an_allocations_own_qos_counts_where_jobs_can_have_no_other(
+    host: Host, listed: tuple[str, ...], own_qos: frozenset[str], found: str
+) -> None:
+    cluster = host.cluster.model_copy(update={"limit_mode": "QOS"})
+    view = AccountView("a", True, qos_list=listed, own_qos=own_qos, readings={"cpu": Reading(limit=None, counter=9)})
+    qoses = {QOS: QosView(QOS, {"cpu": Reading(limit=5, counter=5)}), OTHER: QosView(OTHER, {"cpu": Reading(limit=50)})}
+    said = attest.seen_limits(cluster, Observation(0, {"a": view}, qoses=qoses), view, UID)
+    assert said["found"] == found
+    assert said["limits"]["cpu"].is_closed is (found == "Qos")
+    gone = attest.seen_limits(cluster, Observation(0, {"a": view}, qoses={}), view, UID)
+    assert gone["found"] == "Account"
 
 
 async def test_another_clusters_commands_are_noticed(host: Host) -> None:
