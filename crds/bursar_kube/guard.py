@@ -5,24 +5,29 @@ check stands where the bytes are handed over: after the connection was waited fo
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
+from aiohttp.connector import AddrInfoType, Connection
 
 Guard = Callable[[], None]
 """Raises where nothing may be written."""
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+UNACKNOWLEDGED_SECONDS: Final = 3
+"""How long the kernel keeps sending what the other side does not acknowledge: what was sent at the last moment of a leader (7 s
+after its renewal) is given up before another one may lead (10 s)."""
 
 
 class Gate:
     """The way out for the writes of one process; reads always go.
 
-    `aiohttp.ClientSession(request_class=gate.request_class, middlewares=(gate.pass_through,))` sends through it.
+    `aiohttp.ClientSession(request_class=gate.request_class, middlewares=(gate.pass_through,))` sends through it, best with
+    `impatient_socket` as the connector's `socket_factory`.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -55,6 +60,15 @@ class Gate:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._empty.wait()
+
+
+def impatient_socket(address: AddrInfoType) -> socket.socket:
+    """A socket whose kernel gives up after `UNACKNOWLEDGED_SECONDS`: a write that no network took is not delivered later."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_SECONDS * 1000)
+    return made
 
 
 def _guarded(guard: Guard) -> type[aiohttp.ClientRequest]:

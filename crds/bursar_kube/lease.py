@@ -230,7 +230,7 @@ class Leadership:
         # Late: this process, its machine or the API server stood still. One look tells whether the term goes on.
         is_late = began >= self._sure_until
         try:
-            async with asyncio.timeout(self._retry if is_late else self._sure_until - began):
+            async with asyncio.timeout(self._deadline if is_late else self._sure_until - began):
                 if not await self._renew_once(is_late=is_late):
                     return False
         except NotFound:

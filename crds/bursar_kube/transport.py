@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from bursar_kube.errors import ServerTimeout, Unavailable, from_response
-from bursar_kube.guard import Gate
+from bursar_kube.guard import Gate, impatient_socket
 
 CONNECT_SECONDS = 5.0
 _READ_BUFFER = 2**21  # events can be larger than aiohttp's own buffer, and fewer wake-ups load faster
@@ -28,7 +28,11 @@ class Transport:
         self._server_name = server_name
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=256, ssl=tls if tls is not None else True),
+            connector=aiohttp.TCPConnector(
+                limit=256,
+                ssl=tls if tls is not None else True,
+                socket_factory=impatient_socket if gate is not None else None,
+            ),
             read_bufsize=_READ_BUFFER,
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=gate.request_class if gate is not None else aiohttp.ClientRequest,

@@ -15,7 +15,7 @@ import yaml
 
 from bursar_crds.names import FINALIZER, GROUP, VERSION
 from bursar_kube.errors import KubeError
-from bursar_kube.guard import Gate
+from bursar_kube.guard import Gate, impatient_socket
 
 STORAGE: Final = "bursar"  # `status.bursar`, which the definitions keep whole
 AGAIN_SECONDS: Final = 2.0
@@ -120,7 +120,7 @@ def _connection(kubeconfig: Path) -> kopf.ConnectionInfo:
 def _session(found: kopf.ConnectionInfo, gate: Gate, agent: str) -> kopf.AiohttpSession:
     """Kopf closes it."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+        connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context(), socket_factory=impatient_socket),
         headers={**found.as_http_headers(), "User-Agent": agent},
         trust_env=found.trust_env,
         request_class=gate.request_class,

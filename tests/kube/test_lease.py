@@ -1,6 +1,7 @@
 """Leadership on a real Lease: one leader, an epoch that only grows, loss that is noticed."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 
@@ -8,8 +9,8 @@ import pytest
 
 from bursar_kube.client import Kube, Obj
 from bursar_kube.errors import NotFound, NotLeading
-from bursar_kube.guard import Gate
-from bursar_kube.lease import EPOCH_ANNOTATION, Leadership, default_identity, no_floor
+from bursar_kube.guard import UNACKNOWLEDGED_SECONDS, Gate, impatient_socket
+from bursar_kube.lease import DEADLINE_SECONDS, DURATION_SECONDS, EPOCH_ANNOTATION, Leadership, default_identity, no_floor
 from bursar_kube.resources import CONFIGMAPS, LEASES, ROLEBINDINGS, ROLES, SERVICEACCOUNTS
 from bursar_testing.relay import Relay
 from bursar_testing.waiting import eventually
@@ -224,6 +225,12 @@ async def test_a_closed_gate_waits_for_answers_and_lets_nothing_out(relayed: Kub
     assert not late.done(), "it waits until it is cancelled"
     late.cancel()
     await guarded.close()
+
+
+def test_what_no_network_takes_is_given_up_before_another_may_lead() -> None:
+    assert DEADLINE_SECONDS + UNACKNOWLEDGED_SECONDS <= DURATION_SECONDS
+    with impatient_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNACKNOWLEDGED_SECONDS * 1000
 
 
 def test_every_process_is_somebody_else() -> None:
