@@ -10,7 +10,8 @@ import json
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ KEPT: Final = Path("build/faults")
 OPERATIONS: Final = 20_000
 RACES: Final = 4
 SEED: Final = 1
+DECIDE_SECONDS: Final = 5.0
 
 Report = Callable[[str], None]
 
@@ -34,9 +36,17 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=OPERATIONS, help="of all races together (default %(default)s)")
     parser.add_argument("--races", type=int, default=RACES, help="how many, each with a seed of its own (default %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first race (default %(default)s)")
+    parser.add_argument(
+        "--decide-seconds",
+        type=float,
+        default=DECIDE_SECONDS,
+        help="bound of I4; a busy machine needs more (default %(default)s)",
+    )
     chosen = parser.parse_args()
     parts = chosen.parts or ["race", "crash"]
-    entries = asyncio.run(run(parts, chosen.operations, range(chosen.seed, chosen.seed + chosen.races), print))
+    seeds = range(chosen.seed, chosen.seed + chosen.races)
+    plans = [Plan(-(-chosen.operations // len(seeds)), seed, None, decide_seconds=chosen.decide_seconds) for seed in seeds]
+    entries = asyncio.run(run(plans if "race" in parts else [], print, crashes="crash" in parts))
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     OUTPUT.write_text(json.dumps(entries, indent=2) + "\n")
     wrong = [entry for entry in entries if entry["violations"] or entry["lost"] or entry["stuck"]]
@@ -45,21 +55,17 @@ def main() -> int:
     return 1 if wrong or not entries else 0
 
 
-async def run(parts: list[str], operations: int, seeds: range, report: Report) -> list[Entry]:
+async def run(plans: Sequence[Plan], report: Report, *, crashes: bool) -> list[Entry]:
     """One after the other."""
-    entries: list[Entry] = []
-    if "race" in parts:
-        entries += [await _race(-(-operations // len(seeds)), seed, report) for seed in seeds]
-    if "crash" in parts:
-        entries += await crashprocess.run(report)
-    return entries
+    entries = [await _race(plan, report) for plan in plans]
+    return entries + (await crashprocess.run(report) if crashes else [])
 
 
-async def _race(operations: int, seed: int, report: Report) -> Entry:
-    folder = KEPT / f"race-{seed}"
+async def _race(plan: Plan, report: Report) -> Entry:
+    seed, folder = plan.seed, KEPT / f"race-{plan.seed}"
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        outcome = await race(Plan(operations, seed=seed, script=None, keep=folder.absolute()))
+        outcome = await race(replace(plan, keep=folder.absolute()))
     except TimeoutError:  # nobody led, or nothing was ready, for minutes
         report(f"race {seed} came to a stop:\n{traceback.format_exc()}")
         return Entry(name=f"race {seed}", operations=0, violations=0, lost=0, stuck=1)

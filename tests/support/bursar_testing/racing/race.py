@@ -24,6 +24,8 @@ Obj = dict[str, Any]
 CLIENTS: Final = 32
 CALM_SHARE: Final = 0.1
 """Of the operations, made after the trouble: there decisions have to be prompt."""
+LEAST_SHARE: Final = 10
+"""At least one write of a grant comes of so many operations, or nothing was at stake."""
 REST_SECONDS: Final = 60.0
 UNDECIDED: Final = frozenset({"Waiting", "EpochPending"})
 
@@ -100,6 +102,8 @@ async def race(plan: Plan) -> Outcome:
         arguments = (f"--decide-seconds={plan.decide_seconds}", f"--accepted={accepted}")
         outcome.verdict = await judged(folder / "history.jsonl", [calm], *arguments)
         clock.lap("verdict")
+        if outcome.verdict["grants"] * LEAST_SHARE < tally.operations:
+            outcome.wrong.append(f"{outcome.verdict['grants']} writes of grants are too few to prove anything")
         outcome.told += [tally.in_words(), clock.in_words()]
     return outcome
 
@@ -130,7 +134,7 @@ def _processor_seconds() -> float:
 
 async def _troubled(stage: Stage, plan: Plan, clients: Sequence[Client], tally: Tally, outcome: Outcome) -> None:
     """All but the last operations, while things go wrong; a script is followed to its end."""
-    trouble = Trouble(stage.operators, stage.webhooks, stage.proxy, plan.seed)
+    trouble = Trouble(stage.kube, stage.operators, stage.webhooks, stage.proxy, plan.seed)
     stage.proxy.faults.chances.update(CHANCES)
     stage.proxy.active = True
     tally.left += int(plan.operations * (1 - CALM_SHARE))

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Final
 
+from bursar_kube.client import Kube
+from bursar_kube.resources import QUOTAPOOLS
 from bursar_testing.faultplan import Fault
 from bursar_testing.faultproxy import FaultProxy
 from bursar_testing.racing.operators import Operators
@@ -13,6 +16,8 @@ from bursar_testing.racing.webhooks import Webhooks
 LONG_PAUSE_SECONDS: Final = 13.0
 """Longer than a Lease holds: whoever wakes up after it leads no more."""
 SHORT_PAUSE_SECONDS: Final = 3.0
+ENOUGH: Final = 20
+BREATH_SECONDS: Final = 30.0
 CHANCES: Final = {
     Fault.TOO_MANY: 0.01,
     Fault.FAILING: 0.01,
@@ -33,8 +38,9 @@ SHORT_SCRIPT: Final = ("kill", "webhook down", "cut", "hand over", "freeze", "st
 class Trouble:
     """Names of troubles are those of the methods; `done` counts how often each happened."""
 
-    def __init__(self, operators: Operators, webhooks: Webhooks, proxy: FaultProxy, seed: int) -> None:
+    def __init__(self, kube: Kube, operators: Operators, webhooks: Webhooks, proxy: FaultProxy, seed: int) -> None:
         self.done: dict[str, int] = {}
+        self._kube = kube
         self._operators = operators
         self._webhooks = webhooks
         self._proxy = proxy
@@ -65,6 +71,19 @@ class Trouble:
         await self._kinds[kind]()
         self.done[kind] = self.done.get(kind, 0) + 1
         await asyncio.sleep(self._random.uniform(0.3, 1.5))
+        await self._breathe()
+
+    async def _breathe(self) -> None:
+        """Let whoever leads decide something, however slow the machine is: else nothing is at stake."""
+        before = await self._decided()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BREATH_SECONDS):
+                while await self._decided() < before + ENOUGH:  # noqa: ASYNC110 - another process's doing
+                    await asyncio.sleep(0.1)
+
+    async def _decided(self) -> int:
+        """Operations that were ever opened in the trees."""
+        return sum((pool.get("status") or {}).get("sequence") or 0 for pool in await self._kube.list(QUOTAPOOLS))
 
     async def _kill(self) -> None:
         """The leader dies; the other one takes over once the Lease has run out."""
