@@ -1,12 +1,14 @@
 """Counts and hand edits at moments in which copies are old, as the model of the protocol found them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from bursar_kube.client import Kube
+import pytest
+
+from bursar_kube.client import Events, Kube
 from bursar_kube.errors import NotFound
-from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
+from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS, ResourceType
 from bursar_local.controlplane import ControlPlane
 from bursar_testing.grantterm import Site, eventually
 
@@ -16,12 +18,14 @@ LISTS = "GET", ALLOCATIONS.path(None, None)
 
 
 class HookedKube(Kube):
-    """Does something else, once, right before a call begins or right after it was answered."""
+    """Does something else, once, right before a call begins or right after it was answered; watches tell nothing meanwhile."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.before: dict[tuple[str, str], Hook] = {}
         self.after: dict[tuple[str, str], Hook] = {}
+        self.hears = asyncio.Event()
+        self.hears.set()
 
     async def raw(self, method: str, path: str, body: Obj | None = None, **settings: Any) -> Obj:
         """The call, with what belongs to it."""
@@ -29,6 +33,16 @@ class HookedKube(Kube):
         answer = await super().raw(method, path, body, **settings)
         await self._once(self.after, method, path)
         return answer
+
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **settings: Any) -> AsyncGenerator[Events, None]:
+        """Events, held back while it does not hear."""
+        async for events in super().watch(rt, namespace, **settings):
+            await self.hears.wait()
+            yield events
+
+    async def turn_deaf(self) -> None:
+        """Hear nothing more."""
+        self.hears.clear()
 
     async def _once(self, hooks: dict[tuple[str, str], Hook], method: str, path: str) -> None:
         hook = hooks.pop((method, path), None)
@@ -56,6 +70,24 @@ async def test_a_recount_takes_nothing_from_what_was_just_torn_away(site: Site, 
     await eventually(lambda: _open(site, pool), 1)
     assert await site.granted(pool) == 30
     site.ledger.acknowledges = True
+    await eventually(lambda: site.granted(pool), 0)
+    await kube.close()
+
+
+@pytest.mark.xfail(strict=True, reason="what no agent has heard of yet counts as settled once it is not listed")
+async def test_a_recount_takes_nothing_from_what_may_still_be_published(site: Site, controlplane: ControlPlane) -> None:
+    """It was charged and torn away while the leader's watches told nothing: its copies still show a grant to publish."""
+    kube = await _hooked(controlplane)
+    pool = await site.pool("year", 100)
+    await site.lead_as(await site.next_epoch(), kube=kube, recount_seconds=0.5)
+    kube.before["PUT", f"{ALLOCATIONS.path('a', site.namespace)}/status"] = kube.turn_deaf
+    await site.ask("a", pool, 30)
+    await eventually(lambda: site.cpu("a"), (30, 30))
+    await eventually(lambda: _open(site, pool), 0)
+    await eventually(lambda: _tear_away(site, "a"), True)
+    await asyncio.sleep(2.0)
+    assert await site.granted(pool) == 30
+    kube.hears.set()
     await eventually(lambda: site.granted(pool), 0)
     await kube.close()
 

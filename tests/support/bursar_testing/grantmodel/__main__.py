@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from bursar_testing.grantmodel.cases import LARGE, QUICK
+from bursar_testing.grantmodel.cases import LARGE, MOST, QUICK
 from bursar_testing.grantmodel.exploration import Explored, explore
 from bursar_testing.grantmodel.mutants import MUTANTS
 from bursar_testing.grantmodel.rules import PRODUCT, Rules
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", help="parts of the names of settings")
     parser.add_argument("--all", action="store_true", help="the large settings too")
     parser.add_argument("--mutants", action="store_true", help="every mutant instead; each must fail")
-    parser.add_argument("--most", type=int, default=2_000_000, help="states of one setting (%(default)s)")
+    parser.add_argument("--most", type=int, default=MOST, help="states of one setting (%(default)s)")
     return parser
 
 

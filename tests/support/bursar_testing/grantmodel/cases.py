@@ -6,6 +6,9 @@ from typing import Final
 
 from bursar_testing.grantmodel.setting import Setting
 
+MOST: Final = 300_000
+"""States of a large setting that are visited at most."""
+
 ROOT_AND_LEAF: Final = Setting(parents=(None, 0), pool_of=(1,), limits=((2,), (2,)), lost=0)
 TWO_LEAVES: Final = Setting(parents=(None, 0, 0), pool_of=(1, 2), limits=((3,), (2,), (2,)), wants=((2,),), lost=0, takeovers=0)
 THREE_LEVELS: Final = Setting(parents=(None, 0, 1), pool_of=(2,), limits=((2,), (2,), (1,)), takeovers=0)

@@ -246,13 +246,16 @@ class Decisions:
     def recount(self, outlook: Outlook, at: int, stored: Sequence[Row | None], *, may_lower: bool) -> Pool:
         """The pool with its total counted anew from what is stored."""
         translation, pool = self._translation, outlook.pools[at]
-        rows = [translation.row(slot, row) for slot, row in enumerate(stored) if row is not None]
+        listed = poolstatus.Listed()
+        for slot, row in enumerate(stored):
+            if row is not None:
+                listed.add(translation.row(slot, row), settled=may_lower)
         below = [
             hours_of(item.granted or self._setting.zero)
             for number, item in enumerate(outlook.pools)
             if self._setting.parents[number] == at
         ]
-        charged = poolstatus.charges(rows, translation.path).get(pool_name(at), {})
+        charged = poolstatus.up(listed.charged, translation.path).get(pool_name(at), {})
         counted = poolstatus.recounted(translation.book(at, pool), charged, below, may_lower=may_lower)
         return translation.stored(pool, counted)
 

@@ -244,7 +244,7 @@ class Leading:
                     if agent.published and not self.decisions.is_settled(row, slot, agent):
                         return False
                 elif not agent.published == agent.ack.revision == TOMB and (
-                    agent.published or (self._rules.relists and outlook.shows(slot, life))
+                    agent.published or (self._rules.misses and outlook.shows(slot, life))
                 ):
                     return False
         return True

@@ -68,6 +68,8 @@ class Rules:
     """A pool's status that somebody edited is put back from the leader's own book."""
     relists: bool = True
     """Whether everything is acknowledged is judged by the list that a recount rests on, not by older copies."""
+    misses: bool = True
+    """What copies show and that list lacks may still be published: it counts as not settled."""
 
 
 PRODUCT = Rules()
