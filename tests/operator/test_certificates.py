@@ -50,3 +50,11 @@ def test_a_secret_that_is_not_whole_is_as_good_as_none() -> None:
     assert stored(None) is None
     assert not usable(Issued(b"", b"", b""), HOSTS, NOW)
     assert not usable(Issued(issue(HOSTS, NOW).authorities, issued.certificate, issued.key), HOSTS, NOW)
+    assert not usable(Issued(issued.authorities, issued.certificate, issue(HOSTS, NOW).key), HOSTS, NOW)
+
+
+def test_lifetimes_are_the_callers() -> None:
+    short = issue(HOSTS, NOW, valid=timedelta(hours=1))
+    assert not usable(short, HOSTS, NOW)
+    assert usable(short, HOSTS, NOW, renew_before=timedelta(minutes=30))
+    assert not usable(short, HOSTS, NOW + timedelta(minutes=31), renew_before=timedelta(minutes=30))
