@@ -70,7 +70,7 @@ class SignedStatement(Wire):
         """Read one; ValueError says that it is none."""
         try:
             if len(text) > LARGEST:
-                raise ValueError("too large")
+                raise ValueError(f"this is no release statement: it has more than {LARGEST} characters")
             return cls.model_validate_json(text)
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the document"
