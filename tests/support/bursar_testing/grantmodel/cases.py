@@ -43,6 +43,11 @@ QUICK: Final[Mapping[str, Setting]] = {
 TORN_AMID_DELETION: Final = replace(TORN, takeovers=1, lost=0)
 """Torn away after its deletion was published, while nobody led: nobody knows of the hours that it used."""
 
+EDITED_WHILE_NOBODY_LEADS: Final = Setting(
+    pool_edits=1, lives=2, uses=1, wants=((2,),), users=3, leaders=1, takeovers=1, lost=0
+)
+"""A pool's status emptied that no leader remembers: what it says is believed until the first recount."""
+
 LARGE: Final[Mapping[str, Setting]] = {
     "one pool, names used again": Setting(users=3, lives=2, lost=9),
     "one pool, three changes": Setting(users=3, lost=1),
