@@ -99,6 +99,8 @@ class Informer(Generic[T]):
         self._callbacks: list[Callback[T]] = []
         self._version: str | None = None
         self._streams_lists = True
+        self._released = asyncio.Event()
+        self._released.set()
         self._telling = False
         self._synced = asyncio.Event()
         self._heard: float | None = None
@@ -109,6 +111,14 @@ class Informer(Generic[T]):
         """Begin to follow; returns at once, `synced` waits for the first full copy."""
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"informer {self.rt.plural}")
+
+    def hold(self) -> None:
+        """Read, but tell nobody of a full copy, and count as not synced, until `release`: subscribers wait for other reads."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Tell."""
+        self._released.set()
 
     async def stop(self) -> None:
         """Stop following; the copy stays readable."""
@@ -269,6 +279,7 @@ class Informer(Generic[T]):
 
     async def _replace(self, fresh: Store[T], version: str) -> None:
         """Take a full copy for the present one and tell subscribers the difference, making way for others now and then."""
+        await self._released.wait()
         before, self._store, self._telling = self._store, fresh, True
         try:
             await self._tell_difference(before, fresh)

@@ -254,7 +254,8 @@ class Parts:
         self.books.listener = self.crossings
 
     async def load(self) -> None:
-        """Read everything that decisions rest on, all but the allocations, which the grants follow once they hold the pools."""
+        """Read everything that decisions rest on, the allocations beside the rest: the grants hold the pools already."""
+        await self.informers.read_allocations()
         await signing.publish(self._kube, self._settings.system_namespace, self._signer)
         await self.feed.start()
         await self.informers.start()

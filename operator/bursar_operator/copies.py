@@ -1,6 +1,6 @@
 """Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from sys import intern
 from typing import Final
 
@@ -30,6 +30,7 @@ class Copies:
         self._changed = changed
         self._departed = departed
         self._own: dict[Key, Obj] = {}
+        self._under_way: dict[Key, list[int]] = {}  # versions that were seen while a write of this process had no answer
         self._keys: dict[str, Key] = {}
         self._rows: Recent[str, Row] = Recent(ROWS_MAXIMUM)
         self._gone: dict[str, None] = {}  # the latest: an answer that comes late must not bring them back
@@ -42,6 +43,7 @@ class Copies:
         warm = self._informer.is_synced
         self._informer.subscribe(self._on_event)
         await self._informer.start()
+        self._informer.release()
         await self._informer.synced()
         self._loading = False
         for obj in self._informer.each():
@@ -122,6 +124,18 @@ class Copies:
         self.touched(key[0], obj["metadata"]["uid"])
         return True
 
+    async def written(self, key: Key, write: Awaitable[Obj]) -> Obj:
+        """What a write gives, taken in. An event that tells of that very write, and may well come first, is no news."""
+        self._under_way[key] = []
+        stored: Obj | None = None
+        try:
+            stored = await write
+            self.adopt(stored)
+            return stored
+        finally:
+            if any(stored is None or seen != version(stored) for seen in self._under_way.pop(key)):
+                self._changed(key)
+
     def forget(self, key: Key) -> None:
         """The object is not there: drop the copy of what this process wrote."""
         self._own.pop(key, None)
@@ -142,7 +156,10 @@ class Copies:
             self._keys[new["metadata"]["uid"]] = key
         if own is None or version(new) > version(own):
             self._own.pop(key, None)
-            self._changed(key)
+            if key in self._under_way:
+                self._under_way[key].append(version(new))
+            else:
+                self._changed(key)
         elif version(new) == version(own):
             del self._own[key]
 

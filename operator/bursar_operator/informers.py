@@ -20,8 +20,8 @@ BY_ACCOUNT: Final = "account"
 
 @dataclass(frozen=True, slots=True)
 class Informers:
-    """One informer per kind. `start` leaves the allocations to `Grants.start`: it follows them only after it has claimed
-    every pool, so that their first copy is the quorum list that the protocol asks for (10,000 are read once, not twice).
+    """One informer per kind. `start` leaves the allocations alone: they are followed only after every pool was claimed, so that
+    their first copy is the quorum list that the protocol asks for (10,000 are read once, not twice).
     """
 
     clusters: Informer[Obj]
@@ -51,6 +51,11 @@ class Informers:
         for informer in early:
             await informer.start()
         await asyncio.gather(*(informer.synced() for informer in early))
+
+    async def read_allocations(self) -> None:
+        """Begin to read the allocations, for the pools are claimed. `Grants.start` has them told of, once all else is read."""
+        self.allocations.hold()
+        await self.allocations.start()
 
     async def stop(self) -> None:
         """Stop following."""

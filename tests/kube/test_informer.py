@@ -263,3 +263,21 @@ async def test_packed_objects_come_back_whole_and_fresh(kube: Kube, namespace: s
         assert packed.by_index("value", "1b") == packed.by_index("value", "2c") == []
         assert packed.keys_by_index("value", "2") == [(namespace, "b")]
         assert len(packed) == 3
+
+
+async def test_what_is_held_back_is_read_but_told_later(kube: Kube, namespace: str) -> None:
+    await put(kube, namespace, "a", "1")
+    recorder = Recorder()
+    informer = mine(kube, namespace, packed=True)
+    informer.hold()
+    await informer.start()
+    with pytest.raises(TimeoutError):
+        await informer.synced(1.0)
+    informer.subscribe(recorder)
+    assert (len(informer), recorder.calls) == (0, [])
+    informer.release()
+    await informer.synced(10.0)
+    assert (len(informer), recorder.calls) == (1, [("ADDED", None, "a=1")])
+    await put(kube, namespace, "a", "2")
+    await eventually(lambda: recorder.calls[1:] == [("MODIFIED", "a=1", "a=2")])
+    await informer.stop()
