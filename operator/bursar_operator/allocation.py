@@ -311,12 +311,10 @@ class Grants:
         """Write until the answer is known; after a conflict the object is read again."""
         self.writes += 1
         try:
-            stored = await certain(write)
+            return await self._copies.written((obj["metadata"]["namespace"], obj["metadata"]["name"]), certain(write))
         except (Conflict, NotFound):
             await self._read_again(obj)
             return None
-        self._copies.adopt(stored)
-        return stored
 
     async def _read_again(self, obj: Obj) -> None:
         metadata = obj["metadata"]
