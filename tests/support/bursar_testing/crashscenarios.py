@@ -1,9 +1,10 @@
 """What a leader may be in the middle of when it dies: the scenarios of `crash`."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
-from bursar_kube.errors import NotFound
+from bursar_kube.errors import Conflict
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_testing.crash import Obj, Scenario, Step
 from bursar_testing.grantterm import Site, eventually
@@ -72,13 +73,13 @@ def all_of(*steps: Step) -> Step:
 
 
 async def tear_away(site: Site) -> None:
-    """Take the finalizer of `a` and delete it, however often the operator puts it back."""
-    try:
-        while True:
-            await site.kube.merge_patch(ALLOCATIONS, "a", {"metadata": {"finalizers": None}}, site.namespace)
-            await site.kube.delete(ALLOCATIONS, "a", site.namespace)
-    except NotFound:
-        return
+    """Take the finalizer of `a` and delete it before the operator puts it back, so that its deletion never begins."""
+    while True:
+        with suppress(Conflict):
+            bare = await site.kube.merge_patch(ALLOCATIONS, "a", {"metadata": {"finalizers": None}}, site.namespace)
+            version = bare["metadata"]["resourceVersion"]
+            await site.kube.delete(ALLOCATIONS, "a", site.namespace, resource_version=version)
+            return
 
 
 async def make_anew(site: Site) -> None:
