@@ -48,6 +48,9 @@ EDITED_WHILE_NOBODY_LEADS: Final = Setting(
 )
 """A pool's status emptied that no leader remembers: what it says is believed until the first recount."""
 
+EDITED_AFTER_USE: Final = Setting(edits=1, uses=1, wants=((1,),), leaders=1, takeovers=0, lost=0)
+"""An allocation's status wiped after hours were used: until it is charged again, a recount knows nothing of them."""
+
 LARGE: Final[Mapping[str, Setting]] = {
     "one pool, names used again": Setting(users=3, lives=2, lost=9),
     "one pool, three changes": Setting(users=3, lost=1),
@@ -86,7 +89,7 @@ LARGE: Final[Mapping[str, Setting]] = {
     ),
     "torn away, lost answers, a write under way": Setting(torn=1, uses=1, wants=((2,),), leaders=1, takeovers=0, slow=1),
     "torn away, a take-over": Setting(torn=1, lives=2, users=3, leaders=1, slow=1, lost=0),
-    "an allocation's status edited, a write under way": Setting(edits=1, leaders=1, slow=1, uses=1),
+    "an allocation's status edited, a write under way": Setting(edits=1, leaders=1, slow=1),
     "an allocation's status edited below a root": Setting(
         parents=(None, 0), pool_of=(1,), limits=((2,), (2,)), edits=1, leaders=1, takeovers=0
     ),
