@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import sys
 import time
@@ -181,6 +182,8 @@ class Operator:
         LOG.info("stopping")
         self._metrics.leader.set(0)
         asyncio.get_running_loop().set_exception_handler(at_the_end)
+        # A connection that is cut off while it rolls back is closed with the process, and that is all there is to say.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         if leadership.leading:
             await gate.close(ANSWER_SECONDS)
         for task in self._tasks:
