@@ -36,12 +36,8 @@ def main() -> int:
     parser.add_argument("--operations", type=int, default=OPERATIONS, help="of all races together (default %(default)s)")
     parser.add_argument("--races", type=int, default=RACES, help="how many, each with a seed of its own (default %(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="of the first race (default %(default)s)")
-    parser.add_argument(
-        "--decide-seconds",
-        type=float,
-        default=DECIDE_SECONDS,
-        help="bound of I4; a busy machine needs more (default %(default)s)",
-    )
+    bound = "bound of I4; a busy machine needs more (default %(default)s)"
+    parser.add_argument("--decide-seconds", type=float, default=DECIDE_SECONDS, help=bound)
     chosen = parser.parse_args()
     parts = chosen.parts or ["race", "crash"]
     seeds = range(chosen.seed, chosen.seed + chosen.races)
