@@ -189,9 +189,10 @@ class DesiredState:
             self._wake.clear()
             began = time.monotonic()
             batch, self._dirty = self._dirty or self._next_unhurried(), {}
+            rest_for_many = self._rest_for(batch)
             waiters, self._waiters = self._waiters, []
             failed = {cluster for cluster, accounts in batch.items() if not await self._try(cluster, accounts)}
-            rest = max(min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began)), self._rest_for(batch))
+            rest = max(min(LONGEST_REST_SECONDS, REST * (time.monotonic() - began)), rest_for_many)
             for concerned, waiter in waiters:
                 if concerned & failed:
                     self._waiters.append((concerned, waiter))
