@@ -36,6 +36,7 @@ LONGEST_REST_FOR_MANY_SECONDS: Final = 4.0
 PER_PUBLICATION: Final = 500
 # What is built and signed in one go keeps everybody else waiting.
 ALLOCATIONS_PER_PUBLICATION: Final = 1_000
+PIECE_PAUSE_SECONDS: Final = 0.05  # others need more than one turn of the loop: to renew the Lease takes several
 BUILT_MAXIMUM: Final = 6_000
 RETRY_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
@@ -232,15 +233,18 @@ class DesiredState:
         cluster = self._informers.clusters.get(None, name)
         if cluster is None:
             return  # the agent keeps what it has; the Cluster's return is an event
+        since = min(accounts.values(), default=None)
         if not accounts and name not in self._known:
             self._known[name] = {}
         for piece in self._pieces(sorted(accounts)):
             await self._books.post(name, piece)
             built = {account: entry for account in piece if (entry := self._entry(name, account)) is not None}
             await self._publish(cluster, built)
-            await asyncio.sleep(0)
-        if accounts:
-            self._metrics.publish_seconds.observe(time.monotonic() - min(accounts.values()))
+            for account in piece:
+                del accounts[account]  # what is left when one fails is tried again
+            await asyncio.sleep(PIECE_PAUSE_SECONDS)
+        if since is not None:
+            self._metrics.publish_seconds.observe(time.monotonic() - since)
 
     def _pieces(self, accounts: list[str]) -> Iterable[list[str]]:
         piece: list[str] = []
