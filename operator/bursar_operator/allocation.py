@@ -87,7 +87,7 @@ class Grants:
         """Claim every pool unless that was done, read every allocation, take up open operations, then serve."""
         if not self._claimed:
             await self.claim()
-        await self._copies.start()
+        self._pools.correct(await self._copies.start())
         gc.freeze()  # what was read stays; looking at it again and again took longer than reading it
         for informer in (self._informers.pools, self._informers.clusters, self._informers.projects):
             informer.subscribe(self._on_surroundings)

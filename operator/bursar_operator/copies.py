@@ -1,14 +1,15 @@
 """Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from sys import intern
 from typing import Final
 
 from bursar_kube.client import Kube, PagesGone
 from bursar_kube.informer import EventType
 from bursar_kube.resources import ALLOCATIONS
+from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.poolstatus import Listed
-from bursar_operator.domain.rows import Obj, Row, row_of, version
+from bursar_operator.domain.rows import Obj, Row, drawn, row_of, version
 from bursar_operator.informers import Informers
 from bursar_operator.recent import Recent
 
@@ -38,20 +39,21 @@ class Copies:
         self.touched: Callable[[str, str], None] = lambda namespace, uid: None
         """Told of the namespace and uid of every copy that changes or goes."""
 
-    async def start(self) -> None:
-        """Read every allocation now, after the pools are claimed, and follow them from there."""
+    async def start(self) -> Mapping[str, Hours]:
+        """Read every allocation now, after the pools are claimed, and follow them from there; Σ charged by leaf pool."""
         warm = self._informer.is_synced
         self._informer.subscribe(self._on_event)
         await self._informer.start()
         self._informer.release()
         await self._informer.synced()
         self._loading = False
+        listed = Listed()
         for obj in self._informer.each():
             self._keys[obj["metadata"]["uid"]] = _key(obj)
+            listed.draw(*drawn(obj))
             if _is_urgent(obj):
                 self._changed(_key(obj))
-        if warm:
-            await self.quorum(lambda row: True)
+        return (await self.quorum(lambda row: True)).charged if warm else listed.charged
 
     async def quorum(self, is_settled: Callable[[Row], bool]) -> Listed:
         """Every allocation as the API server holds it after this call began; the copies are at least as new then.

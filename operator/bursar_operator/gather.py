@@ -180,9 +180,11 @@ class Gather:
             self._listing = asyncio.create_task(self._list(), name="quorum list of allocations")
         return await asyncio.shield(self._listing)
 
-
     async def _list(self) -> Listed:
+        before = set(self._copies.uids())
         listed = await self._copies.quorum(self._is_settled)
+        # What the copies have and the list lacks may still be published: nobody was told yet that it is gone.
+        listed.unsettled.update(row.cluster for uid in before - listed.uids if (row := self.row(uid)) is not None)
         for cluster in {obj["metadata"]["name"] for obj in self._informers.clusters.items()} - listed.unsettled:
             gone = (uid for uid in self._ledger.uids(cluster) if uid not in listed.uids)
             if not all(self._ledger.tombstoned(uid) for uid in gone):

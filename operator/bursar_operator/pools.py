@@ -6,7 +6,7 @@ Everything that waits is in memory and is worked out anew after a restart.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -131,6 +131,16 @@ class Pools(PoolRequests):
         self._informer.subscribe(self._on_event)
         for obj in self._informer.items():
             self._on_event("ADDED", None, obj)
+
+    def correct(self, by_leaf: Mapping[str, Hours]) -> None:
+        """Before anything is granted: put right the totals that were lowered by hand while nobody led."""
+        charged = poolstatus.up(by_leaf, self.path)
+        for name, book in list(self._books.items()):
+            right = poolstatus.at_least(book, charged.get(name, {}), self._allocations.row)
+            if right is not book and book.epoch == self.epoch:
+                self._keep(name, book, right, self._objects[name])
+                self._stale.add(name)
+                self.events.recounted(self._objects[name], book.granted or {}, right.granted or {})
 
     async def run(self) -> None:
         """Work on every tree until cancelled or fenced."""

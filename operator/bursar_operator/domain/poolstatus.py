@@ -56,10 +56,25 @@ class Listed:
         self.uids.add(row.uid)
         if not settled:
             self.unsettled.add(row.cluster)
-        if row.leaf and row.state.charged:
-            total = self.charged.setdefault(row.leaf, {})
-            for name, amount in row.state.charged.items():
+        self.draw(row.leaf, row.state.charged)
+
+    def draw(self, leaf: str | None, charged: Hours) -> None:
+        """What one allocation is charged."""
+        if leaf and charged:
+            total = self.charged.setdefault(leaf, {})
+            for name, amount in charged.items():
                 total[name] = total.get(name, 0) + amount
+
+
+def at_least(book: Book, charged: Hours, row_of: Callable[[str], Row | None]) -> Book:
+    """The book with no lower a total than the list that was read after the claim shows: Σ charged, what open operations
+    hold beyond it, and spent. Whoever lowered it did so while nobody led."""
+    held = [charged, book.spent]
+    for intent in book.intents.values():
+        row = row_of(intent.uid)
+        held.append(hours.positive(hours.minus(intent.hold, row.state.charged if row else {})))
+    present, least = book.granted, hours.total(held)
+    return book if present is None or hours.at_least(present, least) else book.with_granted(hours.upper(present, least))
 
 
 def up(by_leaf: Mapping[str, Hours], path_of: Callable[[str], tuple[str, ...]]) -> dict[str, dict[str, int]]:

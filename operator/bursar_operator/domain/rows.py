@@ -96,6 +96,12 @@ def row_of(obj: Mapping[str, Any]) -> Row:
     )
 
 
+def drawn(obj: Mapping[str, Any]) -> tuple[str | None, Hours]:
+    """The leaf pool that a stored allocation draws on and what it is charged there, for less than the whole row costs."""
+    status, pool_ref = obj.get("status") or {}, obj["spec"].get("poolRef")
+    return pool_ref["name"] if pool_ref else status.get("pool"), hours.of(status.get("charged"))
+
+
 def _state_of(status: Mapping[str, Any]) -> GrantState:
     return GrantState(
         granted=hours.of(status.get("granted")),

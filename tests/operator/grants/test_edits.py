@@ -93,6 +93,27 @@ async def test_what_was_edited_while_nobody_led_is_found_by_the_first_recount(si
     await eventually(lambda: reasons(site, pool), {"PoolRecounted"})
 
 
+async def test_a_total_that_was_lowered_while_nobody_led_grants_nothing_twice(site: Site) -> None:
+    root = await site.pool("root", 100)
+    leaf = await site.pool("leaf", 100, "root")
+    term = await site.lead()
+    await site.ask("a", leaf, 60)
+    await eventually(lambda: site.cpu("a"), (60, 60))
+    await eventually(site.unbalanced, [])
+    await term.stop()
+    for pool in (root, leaf):
+        await edit(site, pool, EDITS["nothing granted"])
+    await site.ask("b", leaf, 50)
+    await site.lead()
+    await eventually(lambda: _is_refused(site, "b"), True)
+    assert await site.granted(leaf) == 60
+    await eventually(lambda: reasons(site, root), {"PoolRecounted"})
+
+
+async def _is_refused(site: Site, name: str) -> bool:
+    return (await site.condition(name, "Granted"))[1] == "QuotaExceeded"
+
+
 async def test_edits_amid_a_storm_leave_nothing_wrong(site: Site) -> None:
     root = await site.pool("root", 60)
     leaves = [await site.pool("left", 50, "root"), await site.pool("right", 50, "root")]
