@@ -43,10 +43,11 @@ QUICK: Final[Mapping[str, Setting]] = {
 TORN_AMID_DELETION: Final = replace(TORN, takeovers=1, lost=0)
 """Torn away after its deletion was published, while nobody led: nobody knows of the hours that it used."""
 
-EDITED_WHILE_NOBODY_LEADS: Final = Setting(
-    pool_edits=1, lives=2, uses=1, wants=((2,),), users=3, leaders=1, takeovers=1, lost=0
-)
-"""A pool's status emptied that no leader remembers: what it says is believed until the first recount."""
+EDITED_WHILE_NOBODY_LEADS: Final = Setting(pool_edits=1, pool_of=(0, 0), wants=((2,),), users=3, leaders=1, takeovers=1, lost=0)
+"""A pool's status emptied that no leader remembers: what is charged is listed before anything is granted."""
+
+SPENT_WHILE_NOBODY_LEADS: Final = Setting(pool_edits=1, lives=2, uses=1, wants=((2,),), users=3, leaders=1, takeovers=1, lost=0)
+"""The same after hours were used: what a pool has spent stands nowhere else."""
 
 EDITED_AFTER_USE: Final = Setting(edits=1, uses=1, wants=((1,),), leaders=1, takeovers=0, lost=0)
 """An allocation's status wiped after hours were used: until it is charged again, a recount knows nothing of them."""

@@ -167,6 +167,21 @@ class Decisions:
             return CURRENT
         return Own(translation.stored(stored, poolstatus.restored(edited, own)))
 
+    def corrected(self, state: State, leader: Leader) -> tuple[PoolView, ...]:
+        """The leader's copies with no lower a total than what it has just listed shows."""
+        outlook, translation = self.outlook(state, leader), self._translation
+        rows = {uid_of(slot, row.life): translation.row(slot, row) for slot, row in enumerate(outlook.rows) if row is not None}
+        listed = poolstatus.Listed()
+        for row in rows.values():
+            listed.add(row, settled=True)
+        charged = poolstatus.up(listed.charged, translation.path)
+        views = []
+        for at, pool in enumerate(outlook.pools):
+            book = translation.book(at, pool)
+            right = poolstatus.at_least(book, charged.get(pool_name(at), {}), rows.get)
+            views.append(leader.pools[at] if right is book else Own(translation.stored(pool, right)))
+        return tuple(views)
+
     def write(
         self,
         outlook: Outlook,

@@ -63,6 +63,8 @@ class Leading:
         claimed = all(pool.epoch == leader.epoch for pool in self.decisions.outlook(state, leader).pools)
         if not leader.listed and sure and (claimed or not self._rules.fences):
             listed = leader._replace(listed=True, rows=(CURRENT,) * len(leader.rows))
+            if self._rules.corrects:
+                listed = listed._replace(pools=self.decisions.corrected(state, listed))
             yield ("list", leader.epoch), _led(state, leader, listed)
         if leader.listed or not self._rules.lists:
             outlook = self.decisions.outlook(state, leader)

@@ -15,7 +15,7 @@ from bursar_operator.domain.grant import TOMBSTONE, Facts, Kind, Operation
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import EDITED, GrantState, Row
 from bursar_operator.domain.shape import Shape
-from bursar_testing.grantmodel.cases import CAPPED, ROOT_AND_LEAF, TORN, TWO_LEAVES
+from bursar_testing.grantmodel.cases import CAPPED, EDITED_WHILE_NOBODY_LEADS, ROOT_AND_LEAF, TORN, TWO_LEAVES
 from bursar_testing.grantmodel.rules import PRODUCT, Rules
 from bursar_testing.grantmodel.setting import Setting
 
@@ -237,5 +237,6 @@ MUTANTS: Final[Mapping[str, Mutant]] = {
     "hand edits are not repaired": Mutant(asked_otherwise(_never_edited), EDITED_ONCE),
     "a repair is taken for a void": Mutant(settled_otherwise(_repaired_as_void), EDITED_ONCE),
     "pools do not see that it was repaired": Mutant(written_otherwise(row_as=_unedited), EDITED_ONCE),
+    "a new leader believes every total": Mutant(replace(PRODUCT, corrects=False), EDITED_WHILE_NOBODY_LEADS),
     "pools' status is not put back": Mutant(replace(PRODUCT, restores=False), TWO_EDITED),
 }

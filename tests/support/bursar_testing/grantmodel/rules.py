@@ -70,6 +70,8 @@ class Rules:
     """Whether everything is acknowledged is judged by the list that a recount rests on, not by older copies."""
     misses: bool = True
     """What copies show and that list lacks may still be published: it counts as not settled."""
+    corrects: bool = True
+    """A new leader raises totals that are lower than what it lists after its claims, before it grants anything."""
 
 
 PRODUCT = Rules()
