@@ -69,6 +69,7 @@ UNBUILT: Final[tuple[Unbuilt, ...]] = (
     _project(_STOP, "use None or leave it out", lambda spec: _when("stopPolicy", spec.stop_policy != StopPolicy.NONE)),
 )
 
+
 def unsupported(resource: Resource[Any, Any]) -> list[Violation]:
     """What the object asks for that is not built."""
     rows = [row for row in UNBUILT if isinstance(resource.spec, row.spec)]
