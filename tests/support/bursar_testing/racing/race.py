@@ -134,7 +134,7 @@ def _processor_seconds() -> float:
 
 async def _troubled(stage: Stage, plan: Plan, clients: Sequence[Client], tally: Tally, outcome: Outcome) -> None:
     """All but the last operations, while things go wrong; a script is followed to its end."""
-    trouble = Trouble(stage.kube, stage.operators, stage.webhooks, stage.proxy, plan.seed)
+    trouble = Trouble(stage.kube, stage.operators, stage.webhooks, stage.proxy, plan.seed, lambda: tally.left > 0)
     stage.proxy.faults.chances.update(CHANCES)
     stage.proxy.active = True
     tally.left += int(plan.operations * (1 - CALM_SHARE))

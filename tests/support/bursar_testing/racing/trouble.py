@@ -38,9 +38,12 @@ SHORT_SCRIPT: Final = ("kill", "webhook down", "cut", "hand over", "freeze", "st
 class Trouble:
     """Names of troubles are those of the methods; `done` counts how often each happened."""
 
-    def __init__(self, kube: Kube, operators: Operators, webhooks: Webhooks, proxy: FaultProxy, seed: int) -> None:
+    def __init__(
+        self, kube: Kube, operators: Operators, webhooks: Webhooks, proxy: FaultProxy, seed: int, is_busy: Callable[[], bool]
+    ) -> None:
         self.done: dict[str, int] = {}
         self._kube = kube
+        self._is_busy = is_busy
         self._operators = operators
         self._webhooks = webhooks
         self._proxy = proxy
@@ -78,7 +81,7 @@ class Trouble:
         before = await self._decided()
         with suppress(TimeoutError):
             async with asyncio.timeout(BREATH_SECONDS):
-                while await self._decided() < before + ENOUGH:  # noqa: ASYNC110 - another process's doing
+                while self._is_busy() and await self._decided() < before + ENOUGH:  # noqa: ASYNC110 - another process's doing
                     await asyncio.sleep(0.1)
 
     async def _decided(self) -> int:
