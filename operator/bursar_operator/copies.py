@@ -31,6 +31,7 @@ class Copies:
         self._changed = changed
         self._departed = departed
         self._own: dict[Key, Obj] = {}
+        self._last: dict[Key, Obj] = {}  # of what is not there any more, until the informer tells, whose copy may be older
         self._under_way: dict[Key, list[int]] = {}  # versions that were seen while a write of this process had no answer
         self._keys: dict[str, Key] = {}
         self._rows: Recent[str, Row] = Recent(ROWS_MAXIMUM)
@@ -140,7 +141,9 @@ class Copies:
 
     def forget(self, key: Key) -> None:
         """The object is not there: drop the copy of what this process wrote."""
-        self._own.pop(key, None)
+        own = self._own.pop(key, None)
+        if own is not None and self._informer.version(*key) is not None:
+            self._last[key] = own
 
     def _on_event(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
         if new is None:
@@ -166,10 +169,13 @@ class Copies:
             del self._own[key]
 
     def _on_gone(self, obj: Obj) -> None:
-        uid = obj["metadata"]["uid"]
-        own = self._own.get(_key(obj))
+        """A watch that was cut may never have told what this process wrote last: what was charged before counts no more."""
+        uid, key = obj["metadata"]["uid"], _key(obj)
+        last, own = self._last.pop(key, None), self._own.get(key)
         if own is not None and own["metadata"]["uid"] == uid:
-            del self._own[_key(obj)]
+            last = self._own.pop(key)
+        if last is not None and last["metadata"]["uid"] == uid and version(last) > version(obj):
+            obj = last
         self._keys.pop(uid, None)
         self._rows.drop(uid)
         self._gone[uid] = None

@@ -37,13 +37,19 @@ class Desk:
     def __init__(self) -> None:
         self.allocations = Followed()
         self.changed: list[Key] = []
-        self.copies = Copies(cast(Kube, None), cast(Informers, self), self.changed.append, lambda _: None)
+        self.departed: list[Obj] = []
+        self.copies = Copies(cast(Kube, None), cast(Informers, self), self.changed.append, self.departed.append)
         self.copies._loading = False
 
     def hears(self, version: int) -> None:
         """An event of the informer."""
         old, self.allocations.held = self.allocations.held, stored(version)
         self.copies._on_event("MODIFIED" if old else "ADDED", old, self.allocations.held)
+
+    def misses(self) -> None:
+        """The informer lists anew after its watch was cut, and the object is not there."""
+        old, self.allocations.held = self.allocations.held, None
+        self.copies._on_event("DELETED", old, None)
 
     async def writes(self, answer: "asyncio.Future[Obj]", *heard: int) -> None:
         """A write that is answered after these events."""
@@ -83,3 +89,16 @@ async def test_what_is_heard_during_a_write_that_fails_is_news() -> None:
     with pytest.raises(Conflict):
         await task
     assert desk.changed == [KEY]
+
+
+@pytest.mark.parametrize("is_read_again", [False, True])
+async def test_what_departs_is_what_was_written_last_also_where_the_informer_missed_it(is_read_again: bool) -> None:
+    """Else hours that were given back already would be taken for hours that somebody tore away."""
+    desk = Desk()
+    desk.hears(4)
+    await desk.writes(asyncio.get_running_loop().create_future())
+    if is_read_again:  # the answer to the last write was lost, and then the object was not there
+        desk.copies.forget(KEY)
+    desk.misses()
+    assert desk.departed == [stored(5)]
+    assert desk.copies.get(KEY) is None
