@@ -249,6 +249,13 @@ def changed_while_open(hand: Hand) -> None:
     hand.book("root", intents=intents)
 
 
+def taken_back_twice(hand: Hand) -> None:
+    """It gave its hours back and went, and is taken for one that was torn away."""
+    deleted(hand)
+    for pool in ("root", "leaf"):
+        hand.opened(pool, 5, 3, "a", 40, 0)
+
+
 def stored_by_a_dry_run(hand: Hand) -> None:
     hand.allocation("b", 0, "leaf", labels={"faults.bursar.dev/dry-run": "1"})
 
@@ -266,7 +273,7 @@ MUTANTS: dict[str, list[Story]] = {
     "I4": [late, refused_though_it_fits],
     "I5": [
         total_without_a_reason, vanished, number_used_twice, leaf_opens_first, older_term, close_that_takes_too_much,
-        spent_comes_back, changed_while_open,
+        spent_comes_back, changed_while_open, taken_back_twice,
     ],
     "dry-run": [stored_by_a_dry_run],
 }  # fmt: skip

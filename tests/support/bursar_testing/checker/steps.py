@@ -57,6 +57,9 @@ def _opens(world: World, before: Pool | None, after: Pool, opened: Iterable[Inte
             last = item.number
         elif (above := world.pools.get(after.parent)) is None or above.intents.get(item.uid) != item:
             yield "I5", f"intent {item.number} of {item.uid} is not open in {after.parent}"
+        gone = world.gone.get(item.uid)
+        if gone is not None and not within(item.before, gone.charged):
+            yield "I5", f"intent {item.number} is of {item.uid}, which went with {gone.charged}, and starts from {item.before}"
         raised = [name for name, hours in item.more.items() if hours > 0]
         over = beyond(after.granted or {}, after.limit, raised)
         if over:
@@ -124,11 +127,17 @@ def _balance(
 
 
 def _recounted(world: World, before: Pool, after: Pool) -> bool:
-    """Nothing open before and after, and the total is what has to be held (or was more and stays, or is what is below)."""
-    if before.intents or after.intents:
-        return False
-    counted = added(world.charged(after.name), after.spent)
-    below = added(*(child.granted or {} for child in world.below(after.name)))
-    names = {*(after.granted or {}), *(before.granted or {})}
-    allowed = ({counted.get(name, 0), below.get(name, 0), (before.granted or {}).get(name, 0)} for name in names)
-    return all((after.granted or {}).get(name, 0) in choices for name, choices in zip(names, allowed, strict=True))
+    """The total is exactly what has to be held; with nothing open, it may also have been more and stay, or be what is below."""
+    counted = _owed(world, after)
+    choices: list[Amounts] = [counted]
+    if not before.intents and not after.intents:
+        choices += [added(*(child.granted or {} for child in world.below(after.name))), before.granted or {}]
+    names = {*(after.granted or {}), *(before.granted or {}), *counted}
+    return all((after.granted or {}).get(name, 0) in {choice.get(name, 0) for choice in choices} for name in names)
+
+
+def _owed(world: World, pool: Pool) -> dict[str, int]:
+    """What is charged and was spent; for an allocation with an open operation what that holds, and not its charge."""
+    charged = (row.charged for uid in pool.intents if (row := world.allocations.get(uid)) is not None)
+    rest = less(world.charged(pool.name), added(*charged))
+    return added(rest, pool.spent, *(item.hold for item in pool.intents.values()))
