@@ -31,7 +31,7 @@ class Copies:
         self._changed = changed
         self._departed = departed
         self._own: dict[Key, Obj] = {}
-        self._last: dict[Key, Obj] = {}  # of what is not there any more, until the informer tells, whose copy may be older
+        self._last: dict[Key, Obj] = {}  # of what is not there any more, until the informer tells of that
         self._under_way: dict[Key, list[int]] = {}  # versions that were seen while a write of this process had no answer
         self._keys: dict[str, Key] = {}
         self._rows: Recent[str, Row] = Recent(ROWS_MAXIMUM)
@@ -82,7 +82,9 @@ class Copies:
         return self._keys.keys()
 
     def get(self, key: Key) -> Obj | None:
-        """The newest copy."""
+        """The newest copy; None where the object was found to be gone."""
+        if self._is_absent(key):
+            return None
         seen, own = self._informer.get(*key), self._own.get(key)
         if own is None:
             return seen
@@ -91,9 +93,20 @@ class Copies:
             return seen
         return own
 
+    def _is_absent(self, key: Key) -> bool:
+        last = self._last.get(key)
+        if last is None:
+            return False
+        present = self._version(key)
+        if present is not None and present > version(last):
+            del self._last[key]
+        return key in self._last
+
     def row(self, uid: str) -> Row | None:
         """The newest copy as a row; None where the allocation is gone."""
         key, row = self._keys.get(uid), self._rows.get(uid)
+        if key is not None and self._is_absent(key):
+            return None
         if key is None or (row is not None and row.version == self._version(key)):
             return None if key is None else row
         obj = self.get(key)
@@ -140,10 +153,11 @@ class Copies:
                 self._changed(key)
 
     def forget(self, key: Key) -> None:
-        """The object is not there: drop the copy of what this process wrote."""
-        own = self._own.pop(key, None)
-        if own is not None and self._informer.version(*key) is not None:
-            self._last[key] = own
+        """The object is not there. The informer's copy, which may be older, is nothing to go by until it tells so, too."""
+        last = self.get(key)
+        self._own.pop(key, None)
+        if last is not None and self._informer.version(*key) is not None:
+            self._last[key] = last
 
     def _on_event(self, event: EventType, old: Obj | None, new: Obj | None) -> None:
         if new is None:

@@ -99,6 +99,17 @@ async def test_what_departs_is_what_was_written_last_also_where_the_informer_mis
     await desk.writes(asyncio.get_running_loop().create_future())
     if is_read_again:  # the answer to the last write was lost, and then the object was not there
         desk.copies.forget(KEY)
+        assert desk.copies.get(KEY) is None, "the informer's older copy is nothing to go by"
+        assert desk.copies.row("u") is None
     desk.misses()
     assert desk.departed == [stored(5)]
     assert desk.copies.get(KEY) is None
+
+
+async def test_what_is_made_anew_under_the_name_counts_again() -> None:
+    desk = Desk()
+    desk.hears(4)
+    desk.copies.forget(KEY)
+    assert desk.copies.get(KEY) is None
+    desk.hears(6)
+    assert desk.copies.get(KEY) == stored(6)
