@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from bursar_agent import attest, files, plugins, qosnames
@@ -194,7 +195,10 @@ def _run(host: Host, tmp_path: Path, *more: str) -> tuple[int, str, str]:
     config = tmp_path / "agent.yaml"
     config.write_text(json.dumps(values))
     words = ["attest", "a", UID, "2", "--config", str(config), "--used-since", str(START), *more]
-    result = CliRunner().invoke(app, words, env={name: "" for name in os.environ if name.startswith("BURSAR_")})
+    try:
+        result = CliRunner().invoke(app, words, env={name: "" for name in os.environ if name.startswith("BURSAR_")})
+    finally:
+        structlog.reset_defaults()  # the command logs to a stream that ends with it
     return result.exit_code, result.stdout, result.stderr
 
 
