@@ -60,11 +60,12 @@ class Accounts:
             self._take(booked)
 
     async def refresh_entries(self, key: Key) -> bool:
-        """Read what was booked since; whether there was anything."""
+        """Read what was booked since; whether there was anything, though somebody else read it at the same time."""
         found = await self._ledger.entries(*key, after=self._last.get(key, 0))
         for booked in found:
-            self._take(booked)
-            self.heard(booked)
+            if booked.number > self._last.get(key, 0):
+                self._take(booked)
+                self.heard(booked)
         self.forget(key)
         return bool(found)
 
