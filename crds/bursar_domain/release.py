@@ -151,10 +151,20 @@ def _open(where: str, name: str, seen: SeenLimit | None) -> str:
 
 
 def refusal(
-    signed: SignedStatement, subject: Subject, trusted: Collection[str], now: int, longest_age_seconds: int
+    signed: SignedStatement,
+    subject: Subject,
+    trusted: Collection[str],
+    now: int,
+    longest_age_seconds: int,
+    taken: SignedStatement | None = None,
 ) -> tuple[Refusal, str] | None:
-    """Why the statement does not count for the allocation, and what to do; None where it does. Signature and key come first."""
+    """Why the statement does not count for the allocation, and what to do; None where it does. Signature and key come first.
+
+    ``taken``: what was judged and taken for the allocation before. That very document counts on, however old it is by now.
+    """
     said = signed.statement
+    if signed == taken and (said.cluster, said.uid, said.revision) == (subject.cluster, subject.uid, subject.revision):
+        return None
     again = f"run `bursar-agent attest {subject.account} {subject.uid} {subject.revision}` on the scheduler's host once more"
     if signed.public_key not in trusted:
         return Refusal.UNTRUSTED_KEY, f"its key is none that cluster {subject.cluster} trusts; attest with the enrolled agent's"

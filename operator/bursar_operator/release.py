@@ -69,6 +69,7 @@ class Releases:
         self._overdue: set[str] = set()
         self._judged: dict[str, tuple[str, bool]] = {}
         self._refused: dict[str, str] = {}
+        self._taken: dict[str, SignedStatement] = {}
         followed = (
             ("Allocation", informers.allocations),
             ("Cluster", informers.clusters),
@@ -226,12 +227,8 @@ class Releases:
             resources=tuple(item["name"] for item in obj["spec"]["resources"]),
             known_until=self._known_until(obj),
         )
-        age = self._statement_seconds
-        # What was taken before this process began may be older by now.
-        if self._books.ack(subject.uid) == subject.revision == signed.statement.revision and subject.uid in self._books.stated:
-            return None
-        trusted = trusted_keys(cluster) if cluster is not None else ()
-        return release.refusal(signed, subject, trusted, int(self._now().timestamp()), age)
+        trusted, now = trusted_keys(cluster) if cluster is not None else (), int(self._now().timestamp())
+        return release.refusal(signed, subject, trusted, now, self._statement_seconds, self._taken.get(subject.uid))
 
     async def _take(self, obj: Obj, signed: SignedStatement) -> None:
         """Through the ledger, so that the grants see an acknowledgement like any other."""
@@ -247,6 +244,7 @@ class Releases:
 
     def _take_in(self, signed: SignedStatement) -> None:
         said = signed.statement
+        self._taken[said.uid] = signed
         self._books.stated[said.uid] = release.unreported_hours(said, self._directory.scales(said.cluster))
 
     async def _refuse(self, obj: Obj, text: str, refusal: Refusal, words: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 from bursar_domain import release
 from bursar_domain.buckets import JobUse
 from bursar_domain.keys import Signer
-from bursar_domain.release import LARGEST, ReleaseStatement, SeenLimit, SignedStatement
+from bursar_domain.release import LARGEST, Refusal, ReleaseStatement, SeenLimit, SignedStatement, Subject
 from bursar_domain.units import Scales
 
 KEY = Signer(bytes(32))
@@ -82,3 +82,33 @@ def test_a_signature_holds_for_what_was_signed_and_for_nothing_else() -> None:
 def test_what_is_no_statement_says_so(text: str) -> None:
     with pytest.raises(ValueError, match="no release statement"):
         SignedStatement.parse(text)
+
+
+SUBJECT = Subject(cluster="c", account="a", uid="u", revision=2, resources=("cpu",), known_until=0)
+TAKEN = release.sign(statement(limits={"cpu": SeenLimit(limit=1)}), KEY)
+
+
+def test_what_was_taken_counts_on_when_it_has_become_old_and_its_key_is_gone() -> None:
+    assert release.refusal(TAKEN, SUBJECT, [KEY.public_key], 200, 100) is None
+    assert release.refusal(TAKEN, SUBJECT, [KEY.public_key], 999, 100, TAKEN) is None
+    assert release.refusal(TAKEN, SUBJECT, [], 999, 100, TAKEN) is None
+    refused = release.refusal(TAKEN, SUBJECT, [KEY.public_key], 999, 100)
+    assert refused is not None
+    assert refused[0] is Refusal.TOO_OLD
+
+
+@pytest.mark.parametrize(
+    ("signed", "subject"),
+    [
+        (TAKEN.model_copy(update={"statement": statement(uid="another")}), SUBJECT),
+        (TAKEN.model_copy(update={"statement": statement(cluster="beta")}), SUBJECT),
+        (TAKEN.model_copy(update={"statement": statement(used={"cpu": 1})}), SUBJECT),
+        (TAKEN, SUBJECT.model_copy(update={"uid": "another"})),
+        (TAKEN, SUBJECT.model_copy(update={"cluster": "beta"})),
+        (TAKEN, SUBJECT.model_copy(update={"revision": 3})),
+    ],
+    ids=["other-uid", "other-cluster", "other-use", "put-on-another", "put-on-another-clusters", "revision-moved"],
+)
+def test_after_one_was_taken_no_other_passes_for_it(signed: SignedStatement, subject: Subject) -> None:
+    assert release.refusal(signed, subject, [], 200, 100, TAKEN) is not None
+    assert release.refusal(signed, subject, [KEY.public_key], 200, 100, TAKEN) is not None

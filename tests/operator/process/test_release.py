@@ -43,6 +43,15 @@ class Site:
         await self.stack.kube.delete(ALLOCATIONS, name, NAMESPACE)
         return dict(await self.eventually(lambda: self._has(name, 0)))
 
+    async def lingering(self, name: str) -> Obj:
+        """One that stays when it is released, for somebody else has a finalizer on it."""
+        await self.stack.apply(manifests.allocation(PROJECT, name, POOL, 100, CLUSTER))
+        granted = await self.eventually(lambda: self._has(name, 100))
+        finalizers = [*granted["metadata"]["finalizers"], "example.org/foreign"]
+        await self.stack.kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": finalizers}}, NAMESPACE)
+        await self.stack.kube.delete(ALLOCATIONS, name, NAMESPACE)
+        return dict(await self.eventually(lambda: self._has(name, 0)))
+
     async def _has(self, name: str, hours: int) -> Obj | None:
         found = await self.stack.kube.get(ALLOCATIONS, name, NAMESPACE)
         granted = (found.get("status") or {}).get("granted") or [{"hours": -1}]
@@ -135,6 +144,28 @@ async def test_an_overdue_deletion_says_since_when_whose_agent_is_silent_and_the
     assert 'bursar_operator_overdue_deletions{kind="Allocation"} 1.0' in metrics
 
 
+async def test_nobody_forges_one_behind_a_statement_that_was_taken(site: Site) -> None:
+    """The allocation lingers, and whoever may annotate it says something of another allocation."""
+    obj = await site.lingering("taken-once")
+    uid = obj["metadata"]["uid"]
+    good = sign(statement(obj, used={}), AGENT)
+    await site.state("taken-once", good)
+    await site.event(uid, "StatementTaken")
+    forged = good.model_copy(update={"statement": statement(obj, uid="another", used={"cpu": 50 * HOUR})})
+    await site.state("taken-once", forged)
+    await site.event(uid, "StatementRefused", "(BadSignature)")
+    kept = [item.statement.uid for item in await site.stack.ledger.release_statements()]
+    assert "another" not in kept
+    assert uid in kept
+
+    async def is_released() -> bool:
+        found = await site.stack.kube.get(ALLOCATIONS, "taken-once", NAMESPACE)
+        return list(found["metadata"]["finalizers"]) == ["example.org/foreign"]
+
+    await site.eventually(is_released)
+    await site.stack.kube.merge_patch(ALLOCATIONS, "taken-once", {"metadata": {"finalizers": None}}, NAMESPACE)
+
+
 async def test_a_project_that_waits_for_it_is_overdue_too(site: Site) -> None:
     await site.stack.kube.delete(PROJECTS, PROJECT)
 
@@ -195,8 +226,8 @@ async def test_one_that_holds_lets_it_go_and_what_was_used_stays_spent(site: Sit
     await site.eventually(closed)
     assert (await site.stack.ledger.acknowledgements(CLUSTER))[obj["metadata"]["uid"]] == obj["status"]["grantRevision"]
     kept = await site.stack.ledger.release_statements()
-    assert [item.statement.uid for item in kept] == [obj["metadata"]["uid"]]
+    assert kept[-1].statement.uid == obj["metadata"]["uid"]
     async with httpx.AsyncClient() as client:
         metrics = (await client.get(f"{site.stack.operator.url}/metrics")).text
     assert 'bursar_operator_overdue_deletions{kind="Allocation"} 0.0' in metrics
-    assert 'bursar_operator_release_statements_total{outcome="Taken"} 1.0' in metrics
+    assert 'bursar_operator_release_statements_total{outcome="Taken"} 2.0' in metrics
