@@ -11,18 +11,47 @@ MAXIMUM = 3
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["put", "drop"]))))
-def test_the_latest_are_kept_and_no_more(steps: list[tuple[int, str]]) -> None:
+def test_what_is_kept_is_what_was_put_last_and_no_more_than_the_maximum(steps: list[tuple[int, str]]) -> None:
     kept: Recent[int, str] = Recent(MAXIMUM)
-    latest: list[int] = []
+    latest: dict[int, str] = {}
     for number, (key, what) in enumerate(steps):
-        latest = [item for item in latest if item != key]
+        before = len(kept)
         if what == "put":
-            assert kept.put(key, f"{key} at {number}") == f"{key} at {number}"
-            latest = [*latest, key][-MAXIMUM:]
+            is_new = kept.get(key) is None
+            latest[key] = f"{key} at {number}"
+            assert kept.put(key, latest[key]) == kept.get(key) == latest[key]
+            assert len(kept) == min(MAXIMUM, before + is_new)
         else:
+            was_kept = kept.get(key) is not None
             kept.drop(key)
-        assert [key for key in range(6) if kept.get(key) is not None] == sorted(latest)
-        assert len(kept) == len(latest)
+            assert len(kept) == before - was_kept
+            latest.pop(key, None)
+        found = {key: value for key in range(6) if (value := kept.get(key)) is not None}
+        assert len(found) == len(kept)
+        assert found.items() <= latest.items()
+
+
+@pytest.mark.parametrize(("walked", "share"), [(1_500, 0.4), (3_000, 0.15)])
+def test_walks_over_more_than_is_kept_find_a_share_of_it(walked: int, share: float) -> None:
+    kept: Recent[int, int] = Recent(1_000)
+    hits = 0
+    for _ in range(10):
+        for key in range(walked):
+            hits += kept.get(key) is not None
+            kept.put(key, key)
+    assert hits >= share * walked * 9
+
+
+def test_what_is_looked_at_again_soon_is_found_though_others_walk() -> None:
+    kept: Recent[int, int] = Recent(1_000)
+    for key in range(5_000):
+        kept.put(key, key)
+        assert kept.get(key) == key
+    found = 0
+    for key in range(5_000, 6_000):
+        kept.put(key, key)
+        found += kept.get(key - 50) is not None
+    assert found > 700
 
 
 ENTRY = (
