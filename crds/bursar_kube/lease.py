@@ -120,9 +120,11 @@ class Leadership:
             self._renewal = None
         held, self._held = self._held, None
         if was_leading and held is not None:
-            with suppress(KubeError, TimeoutError):
+            try:
                 async with asyncio.timeout(self._retry):
                     await self._give_up(held)
+            except Exception as error:  # noqa: BLE001, RUF100 - whoever comes next waits until it has run out
+                self._failed("cannot give the lease up", error)
 
     async def _give_up(self, lease: Obj) -> None:
         """Write that nobody holds it, also where a renewal that was cut off has landed."""
@@ -141,8 +143,8 @@ class Leadership:
         try:
             async with asyncio.timeout(self._deadline):
                 self._held = await self._try_to_take()
-        except (KubeError, TimeoutError) as error:
-            _LOG.warning("cannot take the lease yet", lease=self._name, error=str(error) or "no answer in time")
+        except Exception as error:  # noqa: BLE001, RUF100 - a token that can't be read, an answer that is no JSON: it may pass
+            self._failed("cannot take the lease yet", error)
         if self._held is not None:
             self._sure_until = began + self._deadline
             self.epoch = self.term = _epoch(self._held)
@@ -161,7 +163,7 @@ class Leadership:
         """Hear of every change of the Lease at once; the regular tries go on without it."""
         selector = f"metadata.name={self._name}"
         while True:
-            with suppress(KubeError):
+            with suppress(Exception):
                 async with aclosing(self._kube.watch(LEASES, self._namespace, field_selector=selector)) as stream:
                     async for batch in stream:
                         if batch:
@@ -218,10 +220,15 @@ class Leadership:
         return lease
 
     async def _renew(self) -> None:
-        while await self._leads_on():
-            pass
-        _LOG.error("leadership lost", lease=self._name, identity=self.identity, epoch=self.epoch)
-        self.lost.set()
+        """Renew for as long as the term lasts; however this ends, the term is over and `lost` says so."""
+        try:
+            while await self._leads_on():
+                pass
+            _LOG.error("leadership lost", lease=self._name, identity=self.identity, epoch=self.epoch)
+        except Exception:
+            _LOG.exception("leadership lost: the renewal failed", lease=self._name, identity=self.identity, epoch=self.epoch)
+        finally:
+            self.lost.set()
 
     async def _leads_on(self) -> bool:
         """Renew after a moment; False where the Lease is lost."""
@@ -235,8 +242,8 @@ class Leadership:
                     return False
         except NotFound:
             return False
-        except (KubeError, TimeoutError) as error:
-            _LOG.warning("cannot renew the lease", lease=self._name, error=str(error) or "no answer in time")
+        except Exception as error:  # noqa: BLE001, RUF100 - a token that can't be read, an answer that is no JSON: it may pass
+            self._failed("cannot renew the lease", error)
             return not is_late
         self._sure_until = began + self._deadline
         return True
@@ -256,6 +263,11 @@ class Leadership:
             except Conflict:
                 lease = await self._kube.get(LEASES, self._name, self._namespace)
         return False
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Say that a try failed; where it is none of what a call may end with, also where it came from."""
+        is_known = isinstance(error, KubeError | TimeoutError)
+        _LOG.warning(what, lease=self._name, error=str(error) or "no answer in time", exc_info=None if is_known else error)
 
     def _is_mine(self, lease: Obj) -> bool:
         holder: object = lease.get("spec", {}).get("holderIdentity")

@@ -1,9 +1,12 @@
 """Leadership on a real Lease: one leader, an epoch that only grows, loss that is noticed."""
 
 import asyncio
+import errno
+import json
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
@@ -183,6 +186,7 @@ async def test_who_stood_still_while_another_took_over_sends_not_one_write(kube:
     second = candidate(kube, namespace, "two", retry_seconds=3600, deadline_seconds=7200)
     assert await second.acquire() == 2
     version = await lease_version(kube, namespace)
+    leader.lost.clear()
     leader._renewal = asyncio.create_task(leader._renew())  # wakes up
     await eventually(leader.lost.is_set, "the loss is known")
     assert await lease_version(kube, namespace) == version
@@ -227,6 +231,58 @@ async def test_a_closed_gate_waits_for_answers_and_lets_nothing_out(relayed: Kub
     await guarded.close()
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "no more files"), json.JSONDecodeError("no JSON", "<html>", 0)])
+async def test_an_error_that_passes_does_not_end_the_term(kube: Kube, namespace: str, error: Exception) -> None:
+    failing = Failing(kube, error)
+    leader = candidate(failing, namespace, "one", deadline_seconds=60)
+    await leader.acquire()
+    failing.fails = True
+    await eventually(lambda: failing.failures >= 2, "renewals have failed")
+    failing.fails = False
+    version = await lease_version(kube, namespace)
+    await eventually(lambda: leader._held is not None and leader._held["metadata"]["resourceVersion"] != version, "renewed")
+    assert (leader.leading, leader.epoch) == (True, 1)
+    await leader.release()
+
+
+async def test_an_error_that_stays_ends_the_term_and_its_release_goes_well(kube: Kube, namespace: str) -> None:
+    failing = Failing(kube, OSError(errno.EMFILE, "no more files"))
+    leader = candidate(failing, namespace, "one")
+    await leader.acquire()
+    failing.fails = True
+    await eventually(leader.lost.is_set, "the loss is known")
+    await leader.release()
+
+
+async def test_a_release_that_cannot_be_written_goes_well(kube: Kube, namespace: str) -> None:
+    failing = Failing(kube, OSError(errno.EMFILE, "no more files"))
+    leader = candidate(failing, namespace, "one", deadline_seconds=60)
+    await leader.acquire()
+    failing.fails = True
+    await leader.release()
+    assert not leader.leading
+
+
+async def test_whatever_ends_the_renewal_ends_the_term(kube: Kube, namespace: str) -> None:
+    leader = candidate(kube, namespace, "one")
+    await leader.acquire()
+    leader._retry = cast(float, None)  # nothing that a try may end with
+    await eventually(leader.lost.is_set, "the loss is known")
+    leader._retry = 1.0
+    await leader.release()
+
+
+async def test_who_waits_survives_an_error_that_passes(kube: Kube, namespace: str) -> None:
+    failing = Failing(kube, OSError(errno.EMFILE, "no more files"))
+    failing.fails = True
+    leader = candidate(failing, namespace, "one")
+    waiting = asyncio.create_task(leader.acquire())
+    await eventually(lambda: failing.failures >= 3, "tries have failed")
+    failing.fails = False
+    assert await waiting == 1
+    await leader.release()
+
+
 def test_what_no_network_takes_is_given_up_before_another_may_lead() -> None:
     assert DEADLINE_SECONDS + UNACKNOWLEDGED_SECONDS <= DURATION_SECONDS
     with impatient_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
@@ -235,6 +291,22 @@ def test_what_no_network_takes_is_given_up_before_another_may_lead() -> None:
 
 def test_every_process_is_somebody_else() -> None:
     assert default_identity() != default_identity()
+
+
+class Failing(Kube):
+    """The real client, whose credentials can't be read while `fails`."""
+
+    def __init__(self, kube: Kube, error: Exception) -> None:
+        super().__init__(kube._connection, kube._transport, kube._bare, self._show, owner=False)
+        self.fails = False
+        self.failures = 0
+        self._error = error
+
+    async def _show(self) -> str | None:
+        if self.fails:
+            self.failures += 1
+            raise self._error
+        return None
 
 
 def crash(leader: Leadership) -> None:
