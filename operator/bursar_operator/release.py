@@ -21,6 +21,7 @@ from bursar_ledger.ledger import Ledger
 from bursar_operator.books import Books
 from bursar_operator.directory import Directory
 from bursar_operator.domain import hours, overdue
+from bursar_operator.domain.balances import Stated
 from bursar_operator.domain.clusters import Patience
 from bursar_operator.domain.overdue import Hanging, Verdict
 from bursar_operator.enrolment import trusted_keys
@@ -81,7 +82,7 @@ class Releases:
             informer.subscribe(partial(self._changed, kind))
 
     async def load(self) -> None:
-        """Read what was stated before: what it says of use holds until the allocation is gone."""
+        """Read what was stated before: what it says of use holds until an agent has reported up to there."""
         for signed in await self._ledger.release_statements():
             self._take_in(signed)
 
@@ -245,7 +246,8 @@ class Releases:
     def _take_in(self, signed: SignedStatement) -> None:
         said = signed.statement
         self._taken[said.uid] = signed
-        self._books.stated[said.uid] = release.unreported_hours(said, self._directory.scales(said.cluster))
+        unreported = release.unreported_hours(said, self._directory.scales(said.cluster))
+        self._books.stated[said.uid] = Stated(said.cluster, unreported, datetime.fromtimestamp(said.issued_at, UTC))
 
     async def _refuse(self, obj: Obj, text: str, refusal: Refusal, words: str) -> None:
         note = f"the release statement {release.mark(text)} does not count ({refusal}): {words}"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from bursar_domain import ladder
 from bursar_domain.fold import AccountBooks, WindowBooks
@@ -52,6 +52,18 @@ class View:
     def account(self) -> Account:
         """The account that it is one of."""
         return Account.of(self.books, self.now, self.committed, self.rates)
+
+
+class Stated(NamedTuple):
+    """Hours used that an agent stated by hand at a time, beyond what the books knew then."""
+
+    cluster: str
+    hours: Mapping[str, int]
+    issued_at: datetime
+
+    def beyond(self, complete_until: datetime | None) -> Mapping[str, int]:
+        """What the books do not know yet: use that is complete up to the statement has these hours in it."""
+        return self.hours if complete_until is None or complete_until < self.issued_at else {}
 
 
 def held(allocation: Obj) -> dict[str, int]:
