@@ -32,7 +32,6 @@ Obj = dict[str, Any]
 Key = tuple[str, str]
 KINDS: Final = ("Allocation", "Cluster", "Membership", "Project", "QuotaPool")
 SWEEP_SECONDS: Final = 5.0
-UNPUBLISHED_SECONDS: Final = 1.0
 WORKERS: Final = 2
 LOG = structlog.get_logger("bursar.release")
 
@@ -197,10 +196,10 @@ class Releases:
             obj = await self._kube.get(ALLOCATIONS, key[1], key[0])
         except NotFound:
             return None
-        if not self._is_news(obj):
-            return None
-        if self._books.revision(obj["metadata"]["uid"]) is None:
-            return UNPUBLISHED_SECONDS  # nobody was told of it yet, so there is nothing to acknowledge
+        if not self._is_news(obj) or overdue.still_grants(obj):
+            return None  # what still grants is looked at once its grant was taken back
+        if self._books.revision(obj["metadata"]["uid"]) is None and "deletionTimestamp" in obj["metadata"]:
+            return overdue.patience(obj, self._now())  # nobody was told of it yet, so there is nothing to acknowledge
         uid, text = obj["metadata"]["uid"], obj["metadata"]["annotations"][RELEASE_STATEMENT]
         found = self._refusal(obj, text)
         if found is None:

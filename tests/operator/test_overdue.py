@@ -86,3 +86,24 @@ def test_an_event_is_the_same_whenever_it_is_told_and_fits_the_api_server() -> N
     cluster = overdue.event(deleted(namespace=None), "Cluster", Reason.RELEASE_OVERDUE, "n", NOW, once="a")
     assert cluster["metadata"]["namespace"] == "default"
     assert "namespace" not in cluster["regarding"]
+
+
+@pytest.mark.parametrize(
+    ("ago", "granted", "still"),
+    [
+        (1, [{"name": "cpu", "hours": 3}], True),
+        (1, [{"name": "cpu", "hours": 0}], False),
+        (1, None, False),
+        (None, [{"hours": 3}], False),
+    ],
+    ids=["not-lowered-yet", "lowered", "never-granted", "lives"],
+)
+def test_no_statement_is_judged_while_a_deleted_allocation_still_grants_hours(
+    ago: int | None, granted: list[dict[str, Any]] | None, still: bool
+) -> None:
+    assert overdue.still_grants(deleted(ago) | ({"status": {"granted": granted}} if granted else {})) is still
+
+
+@pytest.mark.parametrize(("ago", "seconds"), [(None, 1), (0, 1), (20, 20), (9 * HOUR, 300)])
+def test_what_may_never_be_published_is_asked_for_ever_less_often(ago: int | None, seconds: int) -> None:
+    assert overdue.patience(deleted(ago), NOW) == seconds

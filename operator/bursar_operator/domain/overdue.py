@@ -14,6 +14,8 @@ Obj = Mapping[str, Any]
 Verdict = tuple[bool, Reason, str]
 PAGE: Final = 'the how-to page "Release an allocation by hand"'
 LONGEST_NOTE_BYTES: Final = 1024
+SOON_SECONDS: Final = 1.0
+SELDOM_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,18 @@ def is_overdue(obj: Obj, now: datetime, deadline_seconds: int) -> bool:
     """Whether its deletion takes longer than it should."""
     since = deleted_at(obj)
     return since is not None and (now - since).total_seconds() >= deadline_seconds
+
+
+def still_grants(obj: Obj) -> bool:
+    """Whether it is being deleted and its grant was not taken back yet: nobody can state such a revision gone."""
+    return deleted_at(obj) is not None and any(item["hours"] for item in (obj.get("status") or {}).get("granted") or ())
+
+
+def patience(obj: Obj, now: datetime) -> float:
+    """Seconds until a deletion is looked at again that waits for what may never come: the longer it took, the more."""
+    since = deleted_at(obj)
+    age = 0.0 if since is None else (now - since).total_seconds()
+    return min(SELDOM_SECONDS, max(SOON_SECONDS, age))
 
 
 def plain(obj: Obj, waiting: str, now: datetime, deadline_seconds: int) -> tuple[Reason, str]:

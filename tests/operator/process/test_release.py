@@ -39,20 +39,37 @@ class Site:
     async def deleted(self, name: str) -> Obj:
         """An allocation that was granted and is being deleted; as soon as its grant is taken back."""
         await self.stack.apply(manifests.allocation(PROJECT, name, POOL, 100, CLUSTER))
-        await self.eventually(lambda: self._has(name, 100))
+        await self.eventually(lambda: self.has(name, 100))
         await self.stack.kube.delete(ALLOCATIONS, name, NAMESPACE)
-        return dict(await self.eventually(lambda: self._has(name, 0)))
+        return dict(await self.eventually(lambda: self.has(name, 0)))
+
+    async def start(self) -> None:
+        """The operator, soon impatient."""
+        self.stack.operator = await OperatorProcess.start(
+            self.stack.kubeconfig,
+            self.stack.ledger_file,
+            self.stack.folder,
+            release_deadline_seconds="1",
+            statement_age_seconds="600",
+        )
 
     async def lingering(self, name: str) -> Obj:
         """One that stays when it is released, for somebody else has a finalizer on it."""
         await self.stack.apply(manifests.allocation(PROJECT, name, POOL, 100, CLUSTER))
-        granted = await self.eventually(lambda: self._has(name, 100))
+        granted = await self.eventually(lambda: self.has(name, 100))
         finalizers = [*granted["metadata"]["finalizers"], "example.org/foreign"]
         await self.stack.kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": finalizers}}, NAMESPACE)
         await self.stack.kube.delete(ALLOCATIONS, name, NAMESPACE)
-        return dict(await self.eventually(lambda: self._has(name, 0)))
+        return dict(await self.eventually(lambda: self.has(name, 0)))
 
-    async def _has(self, name: str, hours: int) -> Obj | None:
+    async def is_gone(self, name: str) -> bool:
+        try:
+            await self.stack.kube.get(ALLOCATIONS, name, NAMESPACE)
+        except NotFound:
+            return True
+        return False
+
+    async def has(self, name: str, hours: int) -> Obj | None:
         found = await self.stack.kube.get(ALLOCATIONS, name, NAMESPACE)
         granted = (found.get("status") or {}).get("granted") or [{"hours": -1}]
         return found if granted[0]["hours"] == hours else None
@@ -91,9 +108,8 @@ class Site:
 @pytest.fixture(scope="module")
 async def site(stack: Stack, eventually: Eventually) -> AsyncIterator[Site]:
     await stack.operator.stop()
-    stack.operator = await OperatorProcess.start(
-        stack.kubeconfig, stack.ledger_file, stack.folder, release_deadline_seconds="1", statement_age_seconds="600"
-    )
+    found_site = Site(stack, eventually)
+    await found_site.start()
     await stack.apply(manifests.cluster(CLUSTER), manifests.project(PROJECT, "alice"), manifests.pool(POOL, CLUSTER, 10_000))
     await stack.ledger.record_hello(CLUSTER, hello(), int(time()) - 3600)
     for _ in range(20):
@@ -105,7 +121,7 @@ async def site(stack: Stack, eventually: Eventually) -> AsyncIterator[Site]:
             break
         except Conflict:  # the operator wrote in between
             found = await stack.kube.get(CLUSTERS, CLUSTER)
-    yield Site(stack, eventually)
+    yield found_site
     await stack.operator.stop()
     await stack.restart()
 
@@ -164,6 +180,22 @@ async def test_nobody_forges_one_behind_a_statement_that_was_taken(site: Site) -
 
     await site.eventually(is_released)
     await site.stack.kube.merge_patch(ALLOCATIONS, "taken-once", {"metadata": {"finalizers": None}}, NAMESPACE)
+
+
+async def test_a_revision_that_still_grants_hours_is_not_stated_gone(site: Site) -> None:
+    """Deleted, with a statement for what is granted, while no operator is there to take the grant back first."""
+    await site.stack.apply(manifests.allocation(PROJECT, "granted", POOL, 100, CLUSTER))
+    obj = await site.eventually(lambda: site.has("granted", 100))
+    uid, revision = obj["metadata"]["uid"], obj["status"]["grantRevision"]
+    await site.stack.operator.stop()
+    await site.state("granted", sign(statement(obj, used={}), AGENT))
+    await site.stack.kube.delete(ALLOCATIONS, "granted", NAMESPACE)
+    await site.start()
+    await site.event(uid, "StatementRefused", f"(OtherRevision): it is for revision {revision}, and revision {revision + 1} is")
+    assert uid not in await site.stack.ledger.acknowledgements(CLUSTER)
+    lowered = await site.eventually(lambda: site.has("granted", 0))
+    await site.state("granted", sign(statement(lowered, used={}), AGENT))
+    await site.eventually(lambda: site.is_gone("granted"))
 
 
 async def test_a_project_that_waits_for_it_is_overdue_too(site: Site) -> None:
