@@ -135,7 +135,7 @@ class Grants:
 
     def _on_departed(self, obj: Obj) -> None:
         uid, namespace = obj["metadata"]["uid"], obj["metadata"]["namespace"]
-        self._pools.withdraw(uid)
+        self._pools.departed(uid)
         self._since.pop(uid, None)
         self._figures_written.pop(uid, None)
         self._withheld.discard(uid)

@@ -10,7 +10,7 @@ from bursar_kube.resources import ALLOCATIONS
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.poolstatus import Listed
 from bursar_operator.domain.rows import Obj, Row, drawn, row_of, version
-from bursar_operator.informers import Informers
+from bursar_operator.informers import BY_NAMESPACE, Informers
 from bursar_operator.recent import Recent
 
 GONE_MAXIMUM: Final = 10_000
@@ -120,8 +120,9 @@ class Copies:
 
     def rows_in(self, namespace: str) -> list[Row]:
         """The newest copies of a namespace."""
-        uids = [uid for uid, key in self._keys.items() if key[0] == namespace]
-        return [row for uid in uids if (row := self.row(uid)) is not None]
+        keys = {*self._informer.keys_by_index(BY_NAMESPACE, namespace), *(key for key in self._own if key[0] == namespace)}
+        found = [obj for key in keys if (obj := self.get(key)) is not None]
+        return [row for obj in found if (row := self.row(obj["metadata"]["uid"])) is not None]
 
     def saw(self, obj: Obj) -> None:
         """Take in what a read gave. It has to be looked at: the informer's event of the same version tells nothing new."""

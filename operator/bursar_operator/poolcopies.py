@@ -168,6 +168,7 @@ class PoolCopies:
         else:
             self._adopt(obj)
         self._unsure.discard(name)
+        self._pending.pop(name, None)
 
 
 def _has_more_room(before: Pool, after: Pool) -> bool:

@@ -16,6 +16,7 @@ from bursar_operator.waitlist import Waiting, Waitlist
 OPEN_TARGET: Final = 128  # operations open in a tree at one time: more make its writes dear and wait all the same
 SAVING_PAUSES: Final = 12  # how long at most a round waits for the many that are open to be decided
 SAVING_SECONDS: Final = 0.02
+MOST_SENIORS: Final = 64  # of those that hours are kept for; the first ones use up what can be kept
 MOST_TRIED: Final = 1024  # requests that one round looks at
 
 
@@ -49,6 +50,11 @@ class PoolRequests(PoolCopies):
         if waitlist.put(Waiting(row.uid, row.key, leaf, row.version, since, operations)):
             self._wake(root)
 
+    def departed(self, uid: str) -> None:
+        """The allocation is gone."""
+        self.withdraw(uid)
+        self._leaves.pop(uid, None)
+
     def withdraw(self, uid: str) -> None:
         """The allocation waits no longer."""
         waitlist = self._lists_of.pop(uid, None)
@@ -70,6 +76,12 @@ class PoolRequests(PoolCopies):
     def _reshape(self) -> None:
         super()._reshape()
         self._is_reshaped = True
+
+    def _drop(self, name: str) -> None:
+        super()._drop(name)
+        self._rehang()
+        for child in [pool.name for pool in self.pools.values() if pool.parent == name]:
+            self._wake(self._root_of(child))  # it hangs below nothing now, and says so
 
     def _rehang(self) -> None:
         """A pool came or went: those that wait, wait in the tree that their pool hangs in now."""
@@ -94,7 +106,7 @@ class PoolRequests(PoolCopies):
             return []
         seniors = [
             Request(row, waiting.operations, waiting.since)
-            for waiting in waitlist.seniors(self._clock())
+            for waiting in waitlist.seniors(self._clock())[:MOST_SENIORS]
             if (row := self._allocations.row(waiting.uid)) is not None
         ]
         return fresh + seniors
@@ -124,9 +136,8 @@ class PoolRequests(PoolCopies):
                 return
             await asyncio.sleep(SAVING_SECONDS)
 
-    def _held(self, pool: str, namespace: str) -> Hours:
-        shape = self._shaped()[self._root_of(pool)]
-        return self._allocations.held(namespace, self.pools[pool].cluster, {pool, *shape.below[pool]})
+    def _held(self, tree: Tree, pool: str, namespace: str) -> Hours:
+        return self._allocations.held(namespace, tree.books[pool].pool.cluster, {pool, *tree.shape.below[pool]})
 
     def _wake(self, root: str) -> None:
         """Have a round made over a tree."""

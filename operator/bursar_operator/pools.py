@@ -8,6 +8,7 @@ Everything that waits is in memory and is worked out anew after a restart.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -27,6 +28,7 @@ from bursar_operator.poolcopies import Fenced as Fenced
 from bursar_operator.poolcopies import View
 from bursar_operator.poolevents import PoolEvents
 from bursar_operator.poolrequests import PoolRequests
+from bursar_operator.waitlist import Waiting
 from bursar_operator.writes import certain
 
 CLOSE_SECONDS: Final = 0.03  # a close rides in the next batch, or goes alone after so long
@@ -168,9 +170,6 @@ class Pools(PoolRequests):
             name = (old or {})["metadata"]["name"]
             if name in self._objects and old is not None and version(old) >= version(self._objects[name]):
                 self._drop(name)
-                self._rehang()
-                for child in [pool.name for pool in self.pools.values() if pool.parent == name]:
-                    self._wake(self._root_of(child))  # it hangs below nothing now, and says so
             return
         held = self._books.get(new["metadata"]["name"])
         if held is None or version(new) > held.version:
@@ -218,7 +217,7 @@ class Pools(PoolRequests):
         wrote = False
         for level in tree.shape.levels:
             tree = self._tree(root)
-            busy = self._busy(tree, level)
+            busy = self._busy(tree, [name for name in level if name in tree.names])
             wrote |= any(await asyncio.gather(*(self._write(name, tree, requests) for name in busy)))
         more = not counting and bool(self._lists.get(root) and self._lists[root].untried())
         if more and not wrote:
@@ -240,6 +239,9 @@ class Pools(PoolRequests):
     async def _prepare(self, root: str) -> None:
         """Claim what is new; read the allocations after a claim, then count what was never counted."""
         names = [name for name in self._tree(root).names if name in self._books]
+        for name in self._unsure.intersection(names):
+            await self._refresh(name)  # its write ended with an error that leaves open whether an earlier try had landed
+        names = [name for name in names if name in self._books]
         fresh = [name for name in names if self._books[name].epoch != self.epoch or name not in self._listed]
         for name in fresh:
             await self._claim(name)
@@ -272,14 +274,14 @@ class Pools(PoolRequests):
         listed = await self._allocations.quorum()
         charged = poolstatus.up(listed.charged, self.path)
         for name in sorted(names, key=lambda item: -len(self.path(item))):
-            book = copies[name]
-            if self._books.get(name) is not book:
+            book, obj = copies[name], self._objects.get(name)
+            if obj is None or self._books.get(name) is not book:
                 continue
             below = [item.granted or {} for item in self._books.values() if item.pool.parent == name]
             settled = book.pool.cluster not in listed.unsettled
             counted = poolstatus.recounted(book, charged.get(name, {}), below, may_lower=settled)
             if await self._put(name, counted) and book.granted is not None and counted is not book:
-                self.events.recounted(self._objects[name], book.granted, counted.granted or {})
+                self.events.recounted(obj, book.granted, counted.granted or {})
 
     async def _write(self, name: str, tree: Tree, requests: Sequence[Request]) -> bool:
         book = self._books.get(name)
@@ -292,13 +294,14 @@ class Pools(PoolRequests):
             self.gone,
             self._clock(),
             tuple(self._torn.values()),
-            self._held,
+            partial(self._held, tree),
             self._space(tree) if name == tree.root else 0,
         )
         if made is None or book is None:
             return False
         self._opening.update(made.opened)
         self._closing.update(made.closed)
+        tried = {uid: waiting for uid in made.refused if (waiting := self._waiting(uid)) is not None}
         try:
             landed = await self._put(name, made.book)
         finally:
@@ -306,20 +309,25 @@ class Pools(PoolRequests):
             self._closing.difference_update(made.closed)
         if landed:
             self._stale.discard(name)
-            self._tell(name, tree, made)
+        held = self._books.get(name)
+        # A write whose answer got lost may have landed: then its repetition met a conflict with itself.
+        if landed or (held is not None and poolstatus.same(held, made.book)):
+            self._tell(name, tree, made, tried)
         return not landed or bool(made.opened or made.closed)
 
-    def _tell(self, name: str, tree: Tree, made: Batch) -> None:
-        """Have those looked at for whom something changed."""
+    def _tell(self, name: str, tree: Tree, made: Batch, tried: Mapping[str, Waiting]) -> None:
+        """Have those looked at for whom something changed; `tried`: requests as they were when they were refused."""
         if name == tree.root:
             for uid in made.opened:
                 self.withdraw(uid)
         for uid, causes in made.refused.items():
             waiting, row = self._waiting(uid), self._allocations.row(uid)
-            if name != tree.root and row is not None:
-                self._stuck[uid] = tree.books[tree.root].intents[uid].id
-                self._allocations.look(row.key)
-            elif waiting is not None and self._lists_of[uid].refuse(waiting, causes):
+            if name != tree.root:
+                above = tree.above(name)
+                if row is not None and above is not None:
+                    self._stuck[uid] = above.intents[uid].id
+                    self._allocations.look(row.key)
+            elif waiting is not None and waiting is tried.get(uid) and self._lists_of[uid].refuse(waiting, causes):
                 self._allocations.look(waiting.key)
         for uid in made.closed:
             if not self.holds(uid):
@@ -348,13 +356,14 @@ class Pools(PoolRequests):
             self.writes += 1
             stored = await certain(write, lambda: self._unsure.add(name))
             self._landed(stored, book)
+            self._unsure.discard(name)
+            return True
         except (Conflict, NotFound):
             await self._refresh(name)
             return False
         finally:
-            self._pending.pop(name, None)
-        self._unsure.discard(name)
-        return True
+            if name not in self._unsure:  # what is not known to have landed may still be met
+                self._pending.pop(name, None)
 
     def _problem(self, book: Book) -> Problem | None:
         found = path_of({**self.pools, book.name: book.pool}, book.pool)

@@ -86,9 +86,10 @@ class Waitlist:
         return list(self._fresh.values())
 
     def seniors(self, now: float) -> list[Waiting]:
-        """Those that were refused and have waited so long that hours are kept for them."""
+        """Those that were refused and have waited so long that hours are kept for them, in order of arrival."""
         if now >= self._seniors_until:
-            self._seniors = [item for item in self._waiting.values() if item.is_senior(now)]
+            seniors = (item for item in self._waiting.values() if item.is_senior(now))
+            self._seniors = sorted(seniors, key=lambda item: item.since)
             self._seniors_until = now + REFRESH_SECONDS
         return [item for item in self._seniors if item.uid in self._waiting and item.uid not in self._fresh]
 

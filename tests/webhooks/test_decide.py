@@ -54,6 +54,12 @@ def test_a_tree_of_pools_has_so_many_levels_whichever_is_made_last(levels: int, 
     )
 
 
+def test_a_circle_that_is_stored_hangs_nobody_up() -> None:
+    stored = (QuotaPool.parse(pool("a", "b")), QuotaPool.parse(pool("b", "a")))
+    verdict = decide(review(pool("c", "a")), Table((ALPHA,), pool_list=stored))
+    assert [(item.field, item.reason) for item in verdict.violations] == [("spec.parentRef.name", "PoolTooDeep")]
+
+
 def test_no_pool_hangs_below_one_that_allocations_draw_on() -> None:
     root = QuotaPool.parse(pool("root"))
     held = AllocationFacts(NAMESPACE, "a", "alpha", "root", root.spec.period.start, root.spec.period.end)

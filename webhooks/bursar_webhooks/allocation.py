@@ -55,9 +55,9 @@ def _beyond_share(
 
 def _held(new: Allocation, pool: Pool, facts: Facts) -> dict[str, int]:
     """What the allocation's project holds of a pool."""
-    pools = facts.pools()
-    own = [item.charged for item in facts.allocations_in(new.namespace or "") if draws_on(pools, item.pool, pool.name)]
-    return {name: sum(charged.get(name, 0) for charged in own) for name in pool.caps}
+    items = list(facts.allocations_in(new.namespace or ""))
+    leaves = {leaf for leaf in {item.pool for item in items} if draws_on(facts.pools(), leaf, pool.name)}
+    return {name: sum(item.charged.get(name, 0) for item in items if item.pool in leaves) for name in pool.caps}
 
 
 def warnings(new: Allocation, old: Allocation | None, facts: Facts) -> list[str]:

@@ -51,7 +51,9 @@ def _circle(new: QuotaPool, facts: Facts) -> Violation | None:
 
 def _too_deep(new: QuotaPool, facts: Facts) -> list[Violation]:
     above, pool = 0, new
-    while pool.spec.parent_ref is not None and (higher := facts.pool(pool.spec.parent_ref.name)) is not None:
+    while (
+        above < MAX_DEPTH and pool.spec.parent_ref is not None and (higher := facts.pool(pool.spec.parent_ref.name)) is not None
+    ):
         above, pool = above + 1, higher
     levels = above + _height(new.name, facts)
     if levels <= MAX_DEPTH:
@@ -60,9 +62,9 @@ def _too_deep(new: QuotaPool, facts: Facts) -> list[Violation]:
     return [Violation("spec.parentRef.name", Reason.POOL_TOO_DEEP, message)]
 
 
-def _height(name: str, facts: Facts) -> int:
-    """Levels from this pool down, itself included."""
-    return 1 + max((_height(child.name, facts) for child in facts.children(name)), default=0)
+def _height(name: str, facts: Facts, most: int = MAX_DEPTH) -> int:
+    """Levels from this pool down, itself included; one more than may be where there are more, or a circle."""
+    return 1 + max((_height(child.name, facts, most - 1) for child in facts.children(name)), default=0) if most else 1
 
 
 def _drawn_on(new: QuotaPool, parent: QuotaPool, facts: Facts) -> list[Violation]:

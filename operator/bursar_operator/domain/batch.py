@@ -261,7 +261,10 @@ class _Desk:
         fits = all(book.pool.limit.get(name, 0) >= operation.to.get(name, 0) for book in books for name in more)
         if fits and not self._beyond_share(books, request.row, operation):
             for book in books:
-                self._kept[book.name] = hours.plus(self._kept.get(book.name, {}), more)
+                kept = self._kept.get(book.name, {})
+                # Only where there is no room: what the others have is no help to it, and to the pools beside it is all.
+                if room([self._pool(book, kept)], operation.to, operation.from_):
+                    self._kept[book.name] = hours.plus(kept, more)
 
     def _foresee(self) -> None:
         """Count what the root has opened already and pools below it have yet to."""
@@ -312,7 +315,8 @@ def open_torn(book: Book, tree: Tree, torn: Iterable[Gone]) -> Batch:
             continue
         above = None if book.name == tree.root else tree.above(book.name)
         known = None if above is None else above.intents.get(item.uid)
-        if len(book.intents) >= MAX_INTENTS or (book.name != tree.root and known is None):
+        # These stay open until agents answer, for days perhaps: the other half is for grants.
+        if len(book.intents) >= MAX_INTENTS // 2 or (book.name != tree.root and known is None):
             continue
         number = book.sequence + 1 if known is None else known.id
         intent = Intent(item.uid, item.namespace, item.name, number, item.charged, {}, {})

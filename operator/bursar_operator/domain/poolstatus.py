@@ -24,9 +24,8 @@ def same(a: Book, b: Book) -> bool:
 
 
 def restored(edited: Book, own: Book) -> Book:
-    """The leader's own book on the object that somebody edited; numbers of operations never go back."""
-    sequence = max(edited.sequence, own.sequence)
-    book = replace(edited, epoch=own.epoch, sequence=sequence, spent=own.spent, intents=own.intents)
+    """The leader's own book on the object that somebody edited."""
+    book = replace(edited, epoch=own.epoch, sequence=own.sequence, spent=own.spent, intents=own.intents)
     return replace(book, granted=None) if own.granted is None else book.with_granted(own.granted)
 
 

@@ -71,8 +71,14 @@ def granted(standing: Standing) -> Verdict:
 
 def _place(standing: Standing) -> Iterable[str]:
     if standing.place is not None:
-        number, count = standing.place
+        number, count = map(about, standing.place)
         yield f"It is {ordinal(number)} of {count:,} that wait for pool {standing.causes[0].pool}."
+
+
+def about(number: int) -> int:
+    """Exact up to 20, from there on two digits of it: in a long queue each place that moves would cost everybody a write."""
+    step = 10 ** max(0, len(str(number)) - 2)
+    return number if number <= 20 else number // step * step
 
 
 def ordinal(number: int) -> str:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from bursar_crds.quotapool import MAX_INTENTS
 from bursar_domain.room import Pool, room
-from bursar_operator.domain import batch, grant, hours, poolstatus
+from bursar_operator.domain import batch, grant, hours, poolstatus, standing
 from bursar_operator.domain.batch import PATIENCE_SECONDS, Request, Tree
 from bursar_operator.domain.grant import Kind, Operation
 from bursar_operator.domain.rows import EDITED, Book, GrantState, Intent, Row
 from bursar_operator.domain.shape import Shape
+from bursar_operator.waitlist import Waiting, Waitlist
 from bursar_testing.grantrows import END, LOWERED, NOW, SETTLED, START, book, facts, row
 
 EMPTY = replace(SETTLED, granted={"cpu": 0})
@@ -219,6 +220,61 @@ def test_small_ones_pass_a_large_one_only_for_ten_minutes() -> None:
 
 def test_what_can_never_fit_keeps_nobody_waiting() -> None:
     assert opened([request("absurd", 1000, 0.0), request("small", 30, 100.0)], now=10 * PATIENCE_SECONDS) == ("small",)
+
+
+def test_what_waits_for_one_pool_keeps_nothing_from_the_one_beside_it() -> None:
+    root, full, empty = book(limit=100, granted=50), book("full", limit=50, granted=50), book("empty", limit=50, granted=0)
+    waits, comes = request("waits", 40, 0.0), request("comes", 10, 100.0)
+    rows = {"waits": waits.row, "comes": comes.row}
+    leaf_of = {"waits": "full", "comes": "empty"}
+    late = 10 * PATIENCE_SECONDS
+    made = batch.open_root(root, tree(root, full, empty), [waits, comes], rows.get, lambda item: leaf_of[item.uid], late)
+    assert made.opened == ("comes",)
+    assert "waits" in made.refused
+
+
+def test_what_was_torn_away_leaves_half_of_the_operations_to_grants() -> None:
+    held = book(limit=10_000, granted=5_000)
+    torn = [batch.Gone(f"t{number}", "n", f"t{number}", "year", {"cpu": 1}) for number in range(MAX_INTENTS)]
+    made = batch.write("year", tree(held), [request("u", 5, 0.0)], {"u": request("u", 5, 0.0).row}.get, _year, {}, 0.0, torn)
+    assert made is not None
+    later = batch.write("year", tree(made.book), [], nobody, _year, {}, 0.0, torn)
+    assert later is not None
+    assert len(later.book.intents) == MAX_INTENTS // 2
+
+
+def _year(of: Row) -> str:
+    return "year"
+
+
+def test_those_that_wait_longest_come_first_and_only_so_many_of_them() -> None:
+    waitlist = Waitlist()
+    for number in range(200):
+        waitlist.put(Waiting(f"u{number}", ("n", f"u{number}"), "year", 1, float(-number), ()))
+    for waiting in waitlist.untried():
+        waitlist.refuse(waiting, ())
+    assert [item.uid for item in waitlist.seniors(PATIENCE_SECONDS)][:3] == ["u199", "u198", "u197"]
+    assert waitlist.untried() == []
+    waitlist.more_room()
+    assert [item.uid for item in waitlist.untried()][:3] == ["u199", "u198", "u197"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (1, "1st"),
+        (2, "2nd"),
+        (3, "3rd"),
+        (11, "11th"),
+        (12, "12th"),
+        (20, "20th"),
+        (21, "21st"),
+        (119, "110th"),
+        (4_321, "4,300th"),
+    ],
+)
+def test_a_place_is_exact_as_long_as_the_queue_is_short(number: int, words: str) -> None:
+    assert standing.ordinal(standing.about(number)) == words
 
 
 def test_a_pool_has_a_bounded_number_of_open_operations() -> None:

@@ -1,51 +1,14 @@
 """Counts and hand edits at moments in which copies are old, as the model of the protocol found them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
 
-from bursar_kube.client import Events, Kube
 from bursar_kube.errors import NotFound
-from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS, ResourceType
+from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_local.controlplane import ControlPlane
+from bursar_testing.frailkube import HookedKube
 from bursar_testing.grantterm import Site, eventually
 
-Obj = dict[str, Any]
-Hook = Callable[[], Awaitable[None]]
 LISTS = "GET", ALLOCATIONS.path(None, None)
-
-
-class HookedKube(Kube):
-    """Does something else, once, right before a call begins or right after it was answered; watches tell nothing meanwhile."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.before: dict[tuple[str, str], Hook] = {}
-        self.after: dict[tuple[str, str], Hook] = {}
-        self.hears = asyncio.Event()
-        self.hears.set()
-
-    async def raw(self, method: str, path: str, body: Obj | None = None, **settings: Any) -> Obj:
-        """The call, with what belongs to it."""
-        await self._once(self.before, method, path)
-        answer = await super().raw(method, path, body, **settings)
-        await self._once(self.after, method, path)
-        return answer
-
-    async def watch(self, rt: ResourceType, namespace: str | None = None, **settings: Any) -> AsyncGenerator[Events, None]:
-        """Events, held back while it does not hear."""
-        async for events in super().watch(rt, namespace, **settings):
-            await self.hears.wait()
-            yield events
-
-    async def turn_deaf(self) -> None:
-        """Hear nothing more."""
-        self.hears.clear()
-
-    async def _once(self, hooks: dict[tuple[str, str], Hook], method: str, path: str) -> None:
-        hook = hooks.pop((method, path), None)
-        if hook is not None:
-            await hook()
 
 
 async def test_a_recount_takes_nothing_from_what_was_just_torn_away(site: Site, controlplane: ControlPlane) -> None:

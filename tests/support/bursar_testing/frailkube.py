@@ -1,7 +1,7 @@
 """Clients of the API server that stop answering: as a paused process does, or one that dies beside a certain write."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, NoReturn
 
 from bursar_kube.client import Events, Kube
@@ -29,6 +29,42 @@ class PausedKube(Kube):
         async for events in super().watch(rt, namespace, **settings):
             await self.running.wait()
             yield events
+
+
+Hook = Callable[[], Awaitable[None]]
+
+
+class HookedKube(Kube):
+    """Does something else, once, right before a call begins or right after it was answered; watches tell nothing meanwhile."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.before: dict[tuple[str, str], Hook] = {}
+        self.after: dict[tuple[str, str], Hook] = {}
+        self.hears = asyncio.Event()
+        self.hears.set()
+
+    async def raw(self, method: str, path: str, body: Obj | None = None, **settings: Any) -> Obj:
+        """The call, with what belongs to it."""
+        await self._once(self.before, method, path)
+        answer = await super().raw(method, path, body, **settings)
+        await self._once(self.after, method, path)
+        return answer
+
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **settings: Any) -> AsyncGenerator[Events, None]:
+        """Events, held back while it does not hear."""
+        async for events in super().watch(rt, namespace, **settings):
+            await self.hears.wait()
+            yield events
+
+    async def turn_deaf(self) -> None:
+        """Hear nothing more."""
+        self.hears.clear()
+
+    async def _once(self, hooks: dict[tuple[str, str], Hook], method: str, path: str) -> None:
+        hook = hooks.pop((method, path), None)
+        if hook is not None:
+            await hook()
 
 
 class Life:
