@@ -53,7 +53,16 @@ def is_closed(hour: int, watermark: int) -> bool:
 def closed_windows(terms: Terms, watermark: int) -> list[int]:
     """Windows whose last slot is closed; the last one counts its grace after the end."""
     numbers = range(len(terms.windows))
-    return [number for number in numbers if is_closed((terms.until(number) - 1) // HOUR * HOUR, watermark)]
+    return [number for number in numbers if is_closed(_last_hour(terms, number), watermark)]
+
+
+def closes(terms: Terms, number: int) -> int:
+    """The first watermark at which the last slot of a window is closed."""
+    return _last_hour(terms, number) + HOUR + REOPEN_SECONDS
+
+
+def _last_hour(terms: Terms, number: int) -> int:
+    return (terms.until(number) - 1) // HOUR * HOUR
 
 
 def closings(subject: Subject, terms: Terms, books: AccountBooks, watermark: int, known: Collection[str]) -> list[Entry]:

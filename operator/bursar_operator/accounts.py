@@ -227,6 +227,15 @@ class Accounts:
             found = self._folds.put(key, fold.fold(self.terms(key), spans, self.corrections(key)))
         return found
 
+    def closes(self, allocation: Obj) -> int | None:
+        """The watermark at which the first window that has no entries yet closes; None where there is none."""
+        if not self.is_posted(allocation["metadata"]["uid"]):
+            return None
+        terms = self.living(allocation)
+        numbers = range(len(terms.windows))
+        open_ones = (number for number in numbers if closing.keys(terms, number)[1] not in self._keys)
+        return min((closing.closes(terms, number) for number in open_ones), default=None)
+
     def closings(self, allocation: Obj, key: Key, watermark: int) -> list[Entry]:
         """Entries of windows whose last slot is closed."""
         metadata = allocation["metadata"]

@@ -14,6 +14,7 @@ from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import TOMBSTONE, Publication
 from bursar_operator.accounts import Accounts
 from bursar_operator.agentmemory import AgentMemory
+from bursar_operator.closings import Closings
 from bursar_operator.directory import Directory
 from bursar_operator.domain import balances, clusters, happenings, hours, periods
 from bursar_operator.domain.balances import View
@@ -75,6 +76,7 @@ class Books(AgentMemory):
         """Allocations whose agent stated by hand that nothing of them runs, and the hours used that it had not told before."""
         self.accounts = Accounts(ledger, self._directory, self._published, self.cluster_time)
         self._dues = Dues(informers, self.accounts, self._published)
+        self._closings = Closings(informers, self.accounts, self._directory, self._read_use)
         self.accounts.heard = self._entry
         self.changed: Callable[[str, str], None] = _nobody
         self.listener: Listener | None = None
@@ -301,21 +303,11 @@ class Books(AgentMemory):
                 yield from self.accounts.planned_for_gone(gone, key, now)
 
     async def close_windows(self, cluster: str) -> list[Key]:
-        """Book in one write what becomes of windows whose last slot is closed; the accounts for which there was any."""
+        """Book what becomes of windows whose last slot is closed; the accounts for which there was any."""
         agent = self._agents.get(cluster)
         if agent is None or agent.watermark is None:
             return []
-        watermark = agent.watermark
-        each = self._informers.allocations.each_by_index(BY_CLUSTER, cluster)
-        known = ((item, self._directory.key_of(item)) for item in each)
-        due = [(item, key) for item, key in known if key is not None and self.accounts.closings(item, key, watermark)]
-        keys = sorted({key for _, key in due})
-        for key in keys:
-            if self.accounts.has_use(key):
-                await self._read_use(key)
-        found = [entry for item, key in due for entry in self.accounts.closings(item, key, watermark)]
-        await self.accounts.book(found, int(self._now().timestamp()))
-        return keys
+        return await self._closings.book(cluster, agent.watermark, int(self._now().timestamp()))
 
     def touch(self, uid: str) -> None:
         """Have the allocation looked at again."""
@@ -342,6 +334,7 @@ class Books(AgentMemory):
             self._places.pop(uid, None)
             self._rules.pop(uid, None)
             self.accounts.drop(uid)
+            self._closings.forget(now["metadata"]["namespace"], now["metadata"]["name"])
             if self.listener is not None:
                 self.listener.forget(uid)
         else:
