@@ -1,7 +1,8 @@
 """Each account's books in memory: its entries, the terms that they make, its use between cuts, and the fold over it all."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from itertools import takewhile
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Set
+from itertools import islice, takewhile
 from typing import Any, Final
 
 from bursar_domain import closing, fold, projection
@@ -23,6 +24,7 @@ Key = tuple[str, str]
 Spans = Mapping[str, Sequence[tuple[int, int]]]
 TERMS_MAXIMUM: Final = 6_000
 FOLDS_MAXIMUM: Final = 2_000
+UNSETTLED_AT_ONCE: Final = 1_000
 
 
 class Accounts:
@@ -203,17 +205,28 @@ class Accounts:
         if key in self._use:
             self._moved.add(key)
 
-    def unsettled(self) -> list[Key]:
-        """Accounts whose use was read with other cuts than their terms have now."""
-        self._moved = {key for key in self._moved if not self._use[key][0] >= self._cuts(key)}
-        return list(self._moved)
+    async def unsettled(self) -> AsyncIterator[Key]:
+        """Accounts whose use was read with other cuts than their terms have now.
+
+        One after the other, for others to have turns between, and of very many some: who asks has more to do.
+        """
+        for key in list(islice(self._moved, UNSETTLED_AT_ONCE)):
+            await asyncio.sleep(0)
+            if self._use[key][0] >= self._cuts(key):
+                self._moved.discard(key)
+            else:
+                yield key
 
     def _cuts(self, key: Key) -> set[int]:
         return set(fold.cuts(self.terms(key), self.corrections(key)))
 
-    def all_cuts(self) -> dict[Key, frozenset[int]]:
-        """The seconds at which each account's use may not be summed over."""
-        return {key: frozenset(self._cuts(key)) for key in self._use}
+    async def all_cuts(self) -> dict[Key, frozenset[int]]:
+        """The seconds at which each account's use may not be summed over; others have turns meanwhile."""
+        found = {}
+        for key in list(self._use):
+            await asyncio.sleep(0)
+            found[key] = frozenset(self._cuts(key))
+        return found
 
     def drop(self, uid: str) -> None:
         """The allocation's object is gone."""

@@ -280,7 +280,7 @@ class Parts:
         """Old use is kept by days, but for days inside which some account's terms change."""
         await asyncio.sleep(ROLL_PAUSE_SECONDS)
         before = int(utc_now().timestamp()) - ROLL_AFTER_DAYS * DAY
-        await self._ledger.roll(before, self.books.accounts.all_cuts())
+        await self._ledger.roll(before, await self.books.accounts.all_cuts())
 
     def cluster_changed(self, cluster: str) -> None:
         """Its agent said something."""

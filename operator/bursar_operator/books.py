@@ -1,6 +1,6 @@
 """The books in memory: what the ledger knows, ready to be asked while a decision is made."""
 
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from sys import intern
 from typing import Any, Final, NamedTuple, Protocol
@@ -281,7 +281,7 @@ class Books(AgentMemory):
         if allocation is not None and self.listener is not None:
             self.listener.hear_entries(allocation, [booked], self._directory.scales(booked.entry.cluster))
 
-    def unsettled(self) -> list[Key]:
+    def unsettled(self) -> AsyncIterator[Key]:
         """Accounts with use whose allocations have cuts that the sums do not know yet."""
         return self.accounts.unsettled()
 

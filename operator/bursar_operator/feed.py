@@ -77,7 +77,7 @@ class Feed:
             await self._read_changes()
             self._is_behind = False
         await self._read_states()
-        for cluster, account in self._books.unsettled():
+        async for cluster, account in self._books.unsettled():
             await self._use(cluster, account)
         if is_due:
             self._swept = self._monotonic()

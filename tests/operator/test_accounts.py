@@ -14,6 +14,7 @@ from bursar_operator.accounts import Accounts
 from bursar_operator.directory import Directory
 from bursar_operator.informers import Informers
 from bursar_operator.published import Publications
+from bursar_testing.memories import Told, turns
 
 KEY = ("alpha", "qcd")
 
@@ -56,3 +57,28 @@ async def test_an_entry_that_two_read_at_the_same_time_counts_once(ledger: Ledge
     await ledger.append([adjustment("three")], 0)
     await accounts.refresh_entries(KEY)
     assert accounts.count("u") == 3
+
+
+async def test_others_get_turns_between_accounts_that_are_folded(accounts: Accounts) -> None:
+    keys = [("alpha", f"a{number}") for number in range(20)]
+    for key in keys:
+        await accounts.refresh_use(key, 0)
+        accounts.forget(key)
+    async with turns() as found:
+        assert [key async for key in accounts.unsettled()] == []
+        assert len(found) >= len(keys) - 1
+        assert set(await accounts.all_cuts()) == set(keys)
+        assert len(found) >= 2 * len(keys) - 1
+
+
+async def test_an_account_is_unsettled_until_its_use_is_read_with_the_cuts_that_it_has(ledger: Ledger) -> None:
+    told = Told()
+    told.project("p")
+    accounts = Accounts(ledger, Directory(told.informers), Publications(), lambda cluster: 0)
+    key = ("alpha", "p")
+    await accounts.refresh_use(key, 0)
+    allocation = told.allocation("p", "a", "alpha")
+    await accounts.book(accounts.planned(allocation, key, None, is_first=False), 0)
+    assert [key async for key in accounts.unsettled()] == [key]
+    await accounts.refresh_use(key, 0)
+    assert [key async for key in accounts.unsettled()] == []
