@@ -5,7 +5,7 @@ its key and the cluster's settings; nothing is written at the scheduler.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from bursar_agent import identity, plugins, qosnames
 from bursar_agent.desired import DesiredStore
 from bursar_agent.identity import Identity
 from bursar_agent.promises import Promises
-from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, Reading, Scheduler
+from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosChange, QosView, Reading, Scheduler
 from bursar_agent.settings import AgentSettings
 from bursar_agent.verify import DesiredState
 from bursar_domain import release
@@ -54,7 +54,8 @@ async def attest(settings: AgentSettings, claim: Claim, wall: Callable[[], float
         observation = await scheduler.observe(cluster)
         statement = await _look(scheduler, cluster, observation, claim, int(wall()))
         if left := release.still_open(statement, resources):
-            raise NotAttested("; ".join(left) + _remedy(scheduler, cluster, observation.accounts[claim.account], resources))
+            change = closing(cluster, observation, observation.accounts[claim.account], claim.uid, resources)
+            raise NotAttested("; ".join(left) + _remedy(scheduler.render(cluster, [change])))
         promises.give(claim.uid, claim.revision, observation.time)
     finally:
         await scheduler.close()
@@ -106,13 +107,45 @@ async def _look(
 
 
 def seen_limits(cluster: ClusterSettings, observation: Observation, view: AccountView, uid: str) -> dict[str, Any]:
-    """The limits that hold it: those of its own QOS where the account's jobs may have none but such, else the account's."""
-    name = qosnames.name(cluster.scheduler_name, view.account, uid)
-    own = (observation.qoses or {}).get(name)
-    is_confined = bool(view.qos_list) and all(qosnames.is_ours(item) for item in view.qos_list) and not view.own_qos
-    if cluster.limit_mode == "QOS" and own is not None and is_confined:
-        return {"found": "Qos", "qos": name, "limits": _seen(cluster, own.readings)}
-    return {"found": "Account", "limits": _seen(cluster, view.readings)}
+    """The limits that hold it: those of its own QOS where the account's jobs may have none but such, else the account's.
+
+    A QOS with limits takes the place of the account's. So where jobs may have it and others, the more open of both counts.
+    """
+    own = _own_qos(cluster, observation, view, uid)
+    if own is not None and _is_confined(cluster, view):
+        return {"found": "Qos", "qos": own.name, "limits": _seen(cluster, own.readings)}
+    account = _seen(cluster, view.readings)
+    both = (
+        account
+        if own is None
+        else {name: max(account[name], item, key=_room) for name, item in _seen(cluster, own.readings).items()}
+    )
+    return {"found": "Account", "limits": both}
+
+
+def closing(
+    cluster: ClusterSettings, observation: Observation, view: AccountView, uid: str, resources: Collection[str]
+) -> AccountChange:
+    """What closes the allocation, so that it can be stated: its own QOS, and the account where jobs may have another."""
+    tracked = [resource.trackable for resource in cluster.resources if resource.name in resources]
+    own = _own_qos(cluster, observation, view, uid)
+    closed = dict.fromkeys(tracked, FLOOR)
+    qoses = (
+        () if own is None else (QosChange(own.name, limits=_used(own.readings, tracked), run_minutes=closed, tightens=True),)
+    )
+    if own is not None and _is_confined(cluster, view):
+        return AccountChange(view.account, qoses=qoses)
+    return AccountChange(view.account, limits=_used(view.readings, tracked), run_minutes=closed, qoses=qoses)
+
+
+def _own_qos(cluster: ClusterSettings, observation: Observation, view: AccountView, uid: str) -> QosView | None:
+    return (observation.qoses or {}).get(qosnames.name(cluster.scheduler_name, view.account, uid))
+
+
+def _is_confined(cluster: ClusterSettings, view: AccountView) -> bool:
+    """Whether the account's jobs may have no QOS but such as carry ceilings."""
+    is_ours = bool(view.qos_list) and all(qosnames.is_ours(item) for item in view.qos_list)
+    return cluster.limit_mode == "QOS" and is_ours and not view.own_qos
 
 
 def _seen(cluster: ClusterSettings, readings: Mapping[str, Reading]) -> dict[str, SeenLimit]:
@@ -120,10 +153,18 @@ def _seen(cluster: ClusterSettings, readings: Mapping[str, Reading]) -> dict[str
     return {name: SeenLimit(limit=item.limit, counter=item.counter, running=item.running) for name, item in found.items()}
 
 
-def _remedy(scheduler: Scheduler, cluster: ClusterSettings, view: AccountView, resources: Collection[str]) -> str:
-    """The commands that close the account for good, for a person to look at and run."""
-    tracked = [resource.trackable for resource in cluster.resources if resource.name in resources]
-    limits = {name: max(FLOOR, view.readings.get(name, Reading()).counter) for name in tracked}
-    lines = scheduler.render(cluster, [AccountChange(view.account, limits=limits, run_minutes=dict.fromkeys(limits, FLOOR))])
-    words = "\nwait for its jobs or cancel them, and close the account (nothing else of it starts until the agent is back):\n"
+def _room(seen: SeenLimit) -> tuple[bool, int, int]:
+    """How open a limit is, to be compared."""
+    if seen.limit is None:
+        return True, 0, seen.running
+    return False, 0 if seen.is_closed else seen.limit - seen.counter, seen.running
+
+
+def _used(readings: Mapping[str, Reading], tracked: Collection[str]) -> dict[str, int]:
+    return {name: max(FLOOR, readings.get(name, Reading()).counter) for name in tracked}
+
+
+def _remedy(lines: Iterable[str]) -> str:
+    """The commands that close it for good, for a person to look at and run."""
+    words = "\nwait for its jobs or cancel them, and close it (nothing more of it starts until the agent is back):\n"
     return words + "\n".join(f"  {line}" for line in lines)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,49 @@ def test_an_allocations_own_qos_counts_where_jobs_can_have_no_other(
     assert said["limits"]["cpu"].is_closed is (found == "Qos")
     gone = attest.seen_limits(cluster, Observation(0, {"a": view}, qoses={}), view, UID)
     assert gone["found"] == "Account"
+
+
+def seen(
+    host: Host, listed: tuple[str, ...], account: Reading, own: Reading
+) -> tuple[ClusterSettings, Observation, AccountView]:
+    """An account and its allocation's own QOS as the scheduler has them."""
+    cluster = host.cluster.model_copy(update={"limit_mode": "QOS"})
+    view = AccountView("a", True, qos_list=listed, readings={"cpu": account})
+    return cluster, Observation(0, {"a": view}, qoses={QOS: QosView(QOS, {"cpu": own})}), view
+
+
+@pytest.mark.parametrize(
+    ("account", "own", "is_closed"),
+    [
+        (Reading(5, counter=5), Reading(50, counter=9), False),
+        (Reading(5, counter=5), Reading(None), False),
+        (Reading(5, counter=5), Reading(9, counter=9, running=3), False),
+        (Reading(50, counter=5), Reading(9, counter=9), False),
+        (Reading(None), Reading(9, counter=9), False),
+        (Reading(5, counter=5), Reading(9, counter=9), True),
+    ],
+)
+def test_where_jobs_may_have_its_qos_and_others_both_have_to_be_closed(
+    host: Host, account: Reading, own: Reading, is_closed: bool
+) -> None:
+    found = attest.seen_limits(*seen(host, (QOS, "normal"), account, own), UID)
+    assert found["found"] == "Account"
+    assert (found["limits"]["cpu"].is_closed and not found["limits"]["cpu"].running) is is_closed
+
+
+@pytest.mark.parametrize("listed", [(QOS, OTHER), (QOS, "normal"), ()], ids=["confined", "another-too", "inherited"])
+@pytest.mark.parametrize("account", [Reading(50, counter=7), Reading(None)])
+def test_after_what_it_names_was_done_it_can_be_stated(host: Host, listed: tuple[str, ...], account: Reading) -> None:
+    own = Reading(50, counter=9)
+    cluster, observation, view = seen(host, listed, account, own)
+    change = attest.closing(cluster, observation, view, UID, ["cpu"])
+    (qos,) = change.qoses
+    assert (qos.name, qos.limits, qos.run_minutes) == (QOS, {"cpu": 9}, {"cpu": 1})
+    assert change.limits == ({} if OTHER in listed else {"cpu": max(1, account.counter)})
+    done = seen(
+        host, listed, replace(account, limit=change.limits.get("cpu", account.limit)), replace(own, limit=qos.limits["cpu"])
+    )
+    assert attest.seen_limits(*done, UID)["limits"]["cpu"].is_closed
 
 
 async def test_another_clusters_commands_are_noticed(host: Host) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bursar_agent import attest
+from bursar_agent import attest, qosnames
 from bursar_agent.attest import Claim, NotAttested
+from bursar_agent.schedulers.base import AccountChange, QosChange
 from bursar_agent.schedulers.slurm.scheduler import SlurmScheduler
 from bursar_agent.settings import AgentSettings
 from bursar_domain import release
@@ -68,6 +69,42 @@ async def test_the_commands_that_it_names_close_what_it_then_states(
     assert release.is_signed(signed)
     late = await slurm.submit(name, "alice", cpus=10, minutes=1, seconds=1)
     await until_job(slurm, late, "PENDING", reason="AssocGrpCPUMinutesLimit")
+
+
+@pytest.mark.parametrize("is_confined", [True, False])
+async def test_in_limit_mode_qos_they_close_the_allocations_own_qos_too(
+    slurm: Slurm,
+    scheduler: SlurmScheduler,
+    cluster: ClusterSettings,
+    host: AgentSettings,
+    open_account: OpenAccount,
+    is_confined: bool,
+) -> None:
+    mode = cluster.model_copy(update={"limit_mode": "QOS"})
+    name = await open_account(1)
+    qos = qosnames.name(cluster.scheduler_name, name, UID)
+    born = QosChange(qos, create=True, description="bursar:u-1", limits={"cpu": 20}, tightens=True)
+    (outcome,) = await scheduler.apply(mode, [AccountChange(name, qoses=(born,), qos_list=(qos,))])
+    assert outcome.done, outcome.error
+    if not is_confined:
+        await slurm.run("sacctmgr", "-i", "modify", "account", "where", f"name={name}", "set", f"QOS={qos},normal")
+    attesthost.hears(host, mode, account(name, allocation(UID, 1)))
+    claim = Claim(name, UID, 2, (await scheduler.observe(mode)).time - 60)
+    with pytest.raises(NotAttested, match="may use 20 more minutes of cpu") as caught:
+        await attest.attest(host, claim)
+    for words in [shlex.split(line) for line in str(caught.value).splitlines() if line.startswith("  ")]:
+        await slurm.run(Path(words[0]).name, *words[1:])
+
+    async def closed() -> bool:
+        reading = ((await scheduler.observe(mode)).qoses or {})[qos].readings["cpu"]
+        return reading.limit == 1
+
+    await until(closed, f"{qos} is closed in slurmctld")
+    signed = await attest.attest(host, claim)
+    assert signed.statement.found == ("Qos" if is_confined else "Account")
+    late = await slurm.submit(name, "alice", cpus=10, minutes=1, seconds=1, extra=[f"--qos={qos}"])
+    await until_job(slurm, late, "PENDING", reason="QOSGrpCPUMinutesLimit")
+    await slurm.run("scancel", str(late))
 
 
 async def test_an_account_that_slurm_does_not_have_is_gone(
