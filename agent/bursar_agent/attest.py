@@ -87,7 +87,8 @@ async def _look(
             "another cluster's; look which one the commands of this host answer for"
         )
     found = await scheduler.usage(claim.used_since)
-    if found.watermark is None:
+    # A job that has ended and has no record yet holds the watermark back: its use would be left out.
+    if found.watermark is None or found.watermark < observation.time:
         raise NotAttested("the scheduler's job records are not complete yet; try again in a minute")
     view = observation.accounts.get(claim.account)
     said: dict[str, Any] = {"found": "Gone"} if view is None else seen_limits(cluster, observation, view, claim.uid)

@@ -16,7 +16,7 @@ from bursar_agent import attest, files, plugins, qosnames
 from bursar_agent.__main__ import app
 from bursar_agent.attest import Claim, NotAttested
 from bursar_agent.promises import Promises
-from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosView, Reading
+from bursar_agent.schedulers.base import AccountChange, AccountView, Observation, QosView, Reading, UsageRead
 from bursar_agent.schedulers.simulator import SimulatedScheduler
 from bursar_agent.settings import AgentSettings
 from bursar_agent.verify import DesiredState
@@ -207,6 +207,23 @@ def test_after_what_it_names_was_done_it_can_be_stated(host: Host, listed: tuple
 async def test_another_clusters_commands_are_noticed(host: Host) -> None:
     with pytest.raises(NotAttested, match="neither account a nor the root account bursar"):
         await host.attest()
+
+
+@pytest.mark.parametrize("behind", [None, 1, HOUR])
+async def test_a_job_that_ended_without_a_record_yet_stands_against_it(
+    host: Host, behind: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await host.has(60, jobs=1, seconds=2 * HOUR)
+    whole = SimulatedScheduler.usage
+
+    async def usage(scheduler: SimulatedScheduler, since: int, until: int | None = None) -> UsageRead:
+        found = await whole(scheduler, since, until)
+        return replace(found, watermark=None if behind is None else found.time - behind)
+
+    monkeypatch.setattr(SimulatedScheduler, "usage", usage)
+    with pytest.raises(NotAttested, match="job records are not complete yet; try again in a minute"):
+        await host.attest()
+    assert not (host.directory / "released.json").exists()
 
 
 async def test_nobody_knows_what_is_ours_before_a_desired_state(host: Host) -> None:
