@@ -88,7 +88,7 @@ class DesiredState:
         self._announced = announced
         self._joined = joined
         self._dirty: dict[str, dict[str, float]] = {}
-        self._unhurried: dict[Key, None] = {}  # to be compared with what is published, when nothing else is to do
+        self._unhurried: dict[Key, None] = {}  # to be compared with what is published, one in each round
         self._following = False
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
@@ -189,7 +189,7 @@ class DesiredState:
             await asyncio.sleep(max(DEBOUNCE_SECONDS, rest))
             self._wake.clear()
             began = time.monotonic()
-            batch, self._dirty = self._dirty or self._next_unhurried(), {}
+            batch = self._batch()
             rest_for_many = self._rest_for(batch)
             waiters, self._waiters = self._waiters, []
             failed = {cluster for cluster, accounts in batch.items() if not await self._try(cluster, accounts)}
@@ -208,12 +208,14 @@ class DesiredState:
         count = sum(self._directory.count(account) for accounts in batch.values() for account in accounts)
         return min(LONGEST_REST_FOR_MANY_SECONDS, REST_FOR_EACH_SECONDS * count)
 
-    def _next_unhurried(self) -> dict[str, dict[str, float]]:
+    def _batch(self) -> dict[str, dict[str, float]]:
+        """What is dirty, and one of what is to be compared: that would wait for ever where something changes all the time."""
+        batch, self._dirty = self._dirty, {}
         key = next(iter(self._unhurried), None)
-        if key is None:
-            return {}
-        del self._unhurried[key]
-        return {key[0]: {key[1]: time.monotonic()}}
+        if key is not None:
+            del self._unhurried[key]
+            batch.setdefault(key[0], {}).setdefault(key[1], time.monotonic())
+        return batch
 
     async def _try(self, cluster: str, accounts: dict[str, float]) -> bool:
         try:

@@ -45,7 +45,8 @@ class Told:
     def _tell(self, informer: Informer[Obj], obj: Obj) -> Obj:
         metadata = obj["metadata"]
         uid = f"{metadata.get('namespace', '')}/{metadata['name']}"
-        obj["metadata"] = {**metadata, "uid": uid, "generation": 1, "resourceVersion": str(next(self._versions))}
+        version = next(self._versions)
+        obj["metadata"] = {**metadata, "uid": uid, "generation": version, "resourceVersion": str(version)}
         informer._apply([("MODIFIED", obj)])
         return obj
 

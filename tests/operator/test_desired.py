@@ -1,0 +1,87 @@
+"""Desired state over a real ledger: what is published, in which rounds, and what is kept of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bursar_domain.keys import Signer
+from bursar_ledger import Ledger
+from bursar_operator import desired
+from bursar_operator.books import Books
+from bursar_operator.desired import DesiredState
+from bursar_operator.domain.clusters import Patience
+from bursar_operator.metrics import Metrics
+from bursar_testing.memories import Told
+from bursar_testing.wires import new_ledger
+
+ACCOUNTS = ("p", "q", "r", "s")
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    async with new_ledger(tmp_path) as ledger:
+        yield ledger
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DEBOUNCE_SECONDS", "LONGEST_REST_SECONDS", "PIECE_PAUSE_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(desired, name, 0.01)
+
+
+class Desk:
+    """A term of the operator, as far as desired state goes, beside a cluster with some accounts."""
+
+    def __init__(self, ledger: Ledger, told: Told | None = None) -> None:
+        self.told = told or Told()
+        now = lambda: datetime(2026, 1, 1, tzinfo=UTC)  # noqa: E731
+        self.books = Books(ledger, self.told.informers, Patience(60, 60), now)
+        self.desired = DesiredState(
+            ledger,
+            self.told.informers,
+            self.books,
+            Signer.generate(),
+            Metrics(),
+            epoch=1,
+            valid_days=30,
+            now=now,
+            announced=lambda cluster: None,
+            joined=lambda account: None,
+        )
+        self.told.informers.allocations._synced.set()
+
+    async def __aenter__(self) -> "Desk":
+        await self.desired.load()
+        await self.books.load()
+        self.desired.follow()
+        self._task = asyncio.create_task(self.desired.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+
+def told() -> Told:
+    """A cluster with an allocation for each account."""
+    found = Told()
+    found.cluster("alpha")
+    for name in ACCOUNTS:
+        found.project(name)
+        found.allocation(name, "a", "alpha")
+    return found
+
+
+async def test_what_is_compared_at_the_start_is_not_kept_waiting_by_what_changes(ledger: Ledger) -> None:
+    seen = told()
+    async with Desk(ledger, seen) as first:
+        for account in ACCOUNTS:
+            await first.desired.publish_now("alpha", account)
+    async with Desk(ledger, seen) as second:
+        assert len(second.desired._unhurried) == len(ACCOUNTS)
+        for _ in ACCOUNTS:
+            await second.desired.publish_now("alpha", "p")
+        assert second.desired._unhurried == {}
