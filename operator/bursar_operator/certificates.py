@@ -117,13 +117,16 @@ def usable(issued: Issued, hosts: Iterable[str], now: datetime, renew_before: ti
     return fits and certificate.not_valid_after_utc - now > renew_before
 
 
-def still_trusted(authorities: bytes, now: datetime) -> bytes:
-    """The newest of these authorities, if it is still valid: what a webhook may show until it has read the new Secret."""
+def still_trusted(authorities: bytes, now: datetime, *, every: bool = False) -> bytes:
+    """The newest of these authorities, if it is still valid: what a webhook may show until it has read the new Secret.
+
+    `every` one that is still valid where nobody knows which of them has signed what is shown.
+    """
     try:
-        newest = x509.load_pem_x509_certificates(authorities)[0]
-    except (ValueError, IndexError):
+        found = x509.load_pem_x509_certificates(authorities)
+    except ValueError:
         return b""
-    return newest.public_bytes(Encoding.PEM) if newest.not_valid_after_utc > now else b""
+    return b"".join(one.public_bytes(Encoding.PEM) for one in found[: None if every else 1] if one.not_valid_after_utc > now)
 
 
 class Certificates:
@@ -163,7 +166,7 @@ class Certificates:
         if issued is not None and usable(issued, self._hosts, self._now(), self._renew_before):
             self._shown = issued
             return await self._inject(issued.authorities)
-        before = self._trusted_before(issued)
+        before = await self._trusted_before(issued)
         renewed = issue(self._hosts, self._now(), before, self._valid)
         found = await self._inject(renewed.authorities)
         if before:
@@ -172,10 +175,23 @@ class Certificates:
         self._shown = renewed
         return found
 
-    def _trusted_before(self, issued: Issued | None) -> bytes:
-        """What replicas show until they have read the new Secret: the last good one, however the Secret was spoilt since."""
+    async def _trusted_before(self, issued: Issued | None) -> bytes:
+        """What replicas show until they have read the new Secret: the last good one, however the Secret was spoilt since.
+
+        Who has just started and finds none goes by the configuration, which still names what was shown.
+        """
         known = self._shown or issued
-        return still_trusted(known.authorities, self._now()) if known is not None else b""
+        before = still_trusted(known.authorities, self._now()) if known is not None else b""
+        return before or still_trusted(await self._injected(), self._now(), every=True)
+
+    async def _injected(self) -> bytes:
+        """The authorities that the configuration names."""
+        try:
+            configuration = await self._kube.get(WEBHOOKCONFIGS, self._configuration)
+        except NotFound:
+            return b""
+        named = (webhook["clientConfig"].get("caBundle") for webhook in configuration.get("webhooks") or [])
+        return b64decode(next(named, None) or "")
 
     async def _secret(self) -> Obj | None:
         try:

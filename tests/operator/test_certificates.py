@@ -40,6 +40,14 @@ def test_the_authority_before_stays_trusted_beside_the_new_one_until_it_ends() -
     assert len(x509.load_pem_x509_certificates(issue(HOSTS, later, still_trusted(second.authorities, later)).authorities)) == 2
 
 
+def test_every_authority_that_is_still_valid_stays_where_nobody_knows_which_is_shown() -> None:
+    later = NOW + VALID - RENEW_BEFORE
+    both = issue(HOSTS, later, issue(HOSTS, NOW).authorities).authorities
+    assert still_trusted(both, later, every=True) == both
+    assert still_trusted(both, NOW + VALID + timedelta(days=1), every=True) == still_trusted(both, later)
+    assert still_trusted(b"", NOW, every=True) == b""
+
+
 def test_a_secret_that_is_not_whole_is_as_good_as_none() -> None:
     issued = issue(HOSTS, NOW)
     data = {"ca.crt": issued.authorities, "tls.crt": issued.certificate, "tls.key": issued.key}

@@ -74,7 +74,8 @@ async def test_certificate_and_authority_rotate_without_a_gap(rotated: Webhook, 
     assert written.failures == []
 
 
-async def test_a_destroyed_secret_is_made_again_without_a_gap(rotated: Webhook, kube: Kube) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_destroyed_secret_is_made_again_without_a_gap(rotated: Webhook, kube: Kube, restarted: bool) -> None:
     keeper = certificates(kube, renew_before=timedelta(0))
     await keeper.ensure()
     await shown(kube, rotated)
@@ -82,7 +83,7 @@ async def test_a_destroyed_secret_is_made_again_without_a_gap(rotated: Webhook, 
     async with steady_writes(kube) as written:
         await kube.delete(SECRETS, SECRET, SYSTEM)
         await written.more()
-        await keeper.ensure()
+        await (certificates(kube, renew_before=timedelta(0)) if restarted else keeper).ensure()
         await shown(kube, rotated)
         await written.more()
     after = await kept(kube)
