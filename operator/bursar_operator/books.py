@@ -244,7 +244,8 @@ class Books(AgentMemory):
             for item in entry.allocations:
                 before = self._published.get(item.uid)
                 is_known = before is not None and before.revision == item.grant_revision
-                if is_known and not (publication.changed and item.uid in fresh):
+                # Though nothing was changed: what was may have been stored by a try whose answer was lost.
+                if is_known and item.uid not in fresh:
                     continue
                 if publication.revisions.get(item.uid) == item.grant_revision:
                     self._published.put(item.uid, cluster, entry.account, item.grant_revision, item.canonical())

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bursar_domain.keys import Signer
 from bursar_ledger import Ledger
+from bursar_ledger.publication import Publication
 from bursar_operator import desired
 from bursar_operator.books import Books
 from bursar_operator.desired import DesiredState
@@ -85,3 +87,23 @@ async def test_what_is_compared_at_the_start_is_not_kept_waiting_by_what_changes
         for _ in ACCOUNTS:
             await second.desired.publish_now("alpha", "p")
         assert second.desired._unhurried == {}
+
+
+async def test_what_was_stored_is_taken_in_though_the_answer_was_lost(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Desk(ledger, told()) as desk:
+        await desk.desired.publish_now("alpha", "p")
+        uid = desk.told.allocation("p", "a", "alpha", grace={"overusePercent": 7})["metadata"]["uid"]
+        publish, answers = ledger.publish, []
+
+        async def lost(*args: Any, **kwargs: Any) -> Publication:
+            answers.append(await publish(*args, **kwargs))
+            if len(answers) == 1:
+                raise ConnectionError("the answer is lost")
+            return answers[-1]
+
+        monkeypatch.setattr(ledger, "publish", lost)
+        await desk.desired.publish_now("alpha", "p")
+        assert [answer.changed for answer in answers] == [1, 0]
+        entry = desk.books._published.entry(uid)
+        assert entry is not None
+        assert entry.overuse_percent == 7
