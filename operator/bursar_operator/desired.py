@@ -344,7 +344,8 @@ class DesiredState:
         metadata, is_edited = item["metadata"], entries.is_overgranted(item)
         is_published = entries.is_granted(item) and not is_edited
         entry = entries.allocation_entry(item, accounts.living(item)) if is_published else None
-        self._fresh.add(metadata["uid"])
+        if entry is not None:
+            self._fresh.add(metadata["uid"])
         count, cluster = accounts.count(metadata["uid"]), item["spec"]["clusterRef"]["name"]
         return self._built.put(place, Built(metadata["uid"], metadata["resourceVersion"], count, cluster, entry, is_edited))
 

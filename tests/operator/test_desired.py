@@ -91,7 +91,8 @@ async def test_what_is_compared_at_the_start_is_not_kept_waiting_by_what_changes
 
 async def test_what_was_stored_is_taken_in_though_the_answer_was_lost(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Desk(ledger, told()) as desk:
-        await desk.desired.publish_now("alpha", "p")
+        for account in ACCOUNTS:
+            await desk.desired.publish_now("alpha", account)
         uid = desk.told.allocation("p", "a", "alpha", grace={"overusePercent": 7})["metadata"]["uid"]
         publish, answers = ledger.publish, []
 
@@ -107,3 +108,10 @@ async def test_what_was_stored_is_taken_in_though_the_answer_was_lost(ledger: Le
         entry = desk.books._published.entry(uid)
         assert entry is not None
         assert entry.overuse_percent == 7
+
+
+async def test_of_what_is_never_published_nothing_is_kept(ledger: Ledger) -> None:
+    async with Desk(ledger, told()) as desk:
+        desk.told.allocation("p", "waits", "alpha", revision=0)
+        await desk.desired.publish_now("alpha", "p")
+        assert desk.desired._fresh == set()
