@@ -21,7 +21,7 @@ from bursar_operator.domain.rows import Obj, row_of
 from bursar_operator.ledgerview import LedgerView
 from bursar_operator.pools import Pools
 
-WORKERS: Final = 4
+WORKERS: Final = 64  # nearly all the time they wait: for a round of publication each, which many share
 AGAIN_SECONDS: Final = 1.0
 LOG = structlog.get_logger("bursar.grants")
 
