@@ -28,6 +28,8 @@ Callback = Callable[[EventType, T | None, T | None], None]
 """Called with the type, the object before (None when added) and the object now (None when deleted)."""
 
 TOLD_AT_ONCE: Final = 1_000
+# Bookmarks are no measure after a cut: a new watch may get its first one only after a minute.
+CAUGHT_UP_SECONDS: Final = 5.0
 INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
 _FIRST_BACKOFF = 0.2
 _LAST_BACKOFF = 10.0
@@ -103,7 +105,8 @@ class Informer(Generic[T]):
         self._released.set()
         self._telling = False
         self._synced = asyncio.Event()
-        self._heard: float | None = None
+        self._heard = float("-inf")  # when the copy in use was brought on
+        self._taken_up = float("inf")  # when the watch of now went on with it
         self._task: asyncio.Task[None] | None = None
         self.last_error: KubeError | None = None
 
@@ -150,8 +153,16 @@ class Informer(Generic[T]):
 
     @property
     def last_event_age(self) -> float:
-        """Seconds since the API server last said anything; it speaks once a minute when nothing changes."""
-        return float("inf") if self._heard is None else time.monotonic() - self._heard
+        """Seconds since the copy in use was brought on, which happens once a minute when nothing changes.
+
+        That a watch begins says nothing yet, nor does what comes for a copy that is not in use.
+        """
+        return time.monotonic() - self._last_heard()
+
+    def _last_heard(self) -> float:
+        """What was missed comes as soon as a watch is taken up again: one that goes on for a while was up to date then."""
+        caught_up = time.monotonic() - self._taken_up > CAUGHT_UP_SECONDS
+        return max(self._heard, self._taken_up) if caught_up else self._heard
 
     def get(self, namespace: str | None, name: str) -> T | None:
         """One object; `namespace` is None or "" for kinds of the whole cluster."""
@@ -229,14 +240,16 @@ class Informer(Generic[T]):
             if self._version is None:
                 fresh = self._empty()
                 loading.enter_context(_collector_paused())
-            async with aclosing(self._watch()) as stream:
-                async for batch in stream:
-                    self._heard = time.monotonic()
-                    changes = batch if fresh is None else await self._load(fresh, batch)
-                    if changes is not None:
-                        fresh = None
-                        loading.close()
-                        self._apply(changes)
+            try:
+                async with aclosing(self._watch()) as stream:
+                    async for batch in stream:
+                        changes = batch if fresh is None else await self._load(fresh, batch)
+                        if changes is not None:
+                            fresh = None
+                            loading.close()
+                            self._apply(changes)
+            finally:
+                self._heard, self._taken_up = self._last_heard(), float("inf")
 
     def _watch(self) -> AsyncGenerator[Events, None]:
         return self._kube.watch(
@@ -303,12 +316,14 @@ class Informer(Generic[T]):
                 self._tell("ADDED" if known is None else "MODIFIED", _item(before, key), _item(now, key))
 
     def _apply(self, batch: Events) -> None:
+        self._taken_up = min(self._taken_up, time.monotonic())
         for kind, obj in batch:
             if kind == "DELETED":
                 self._remove(_key(obj), self._held(obj)[1])
             elif kind != "BOOKMARK":
                 self._put(_key(obj), *self._held(obj))
             self._version = obj["metadata"]["resourceVersion"]
+            self._heard = time.monotonic()
 
     def _put(self, key: Key, version: str, item: T) -> None:
         before = self._store.get(key)

@@ -1,12 +1,13 @@
 """The informer against the real API server, on good days and bad ones."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from bursar_kube.client import Events, Kube, Obj
-from bursar_kube.errors import Invalid
+from bursar_kube.errors import Gone, Invalid, Unavailable
 from bursar_kube.informer import EventType, Informer
 from bursar_kube.resources import CONFIGMAPS, MEMBERSHIPS, SECRETS, ResourceType
 from bursar_testing.relay import Relay
@@ -177,6 +178,35 @@ async def test_begins_anew_when_its_version_is_too_old(kube: Kube, namespace: st
         ]
 
 
+async def test_copies_that_are_never_whole_leave_the_one_in_use_as_old_as_it_is(kube: Kube, namespace: str) -> None:
+    await put(kube, namespace, "a", "1")
+    cut = Cut(kube)
+    async with mine(cut, namespace, watch_seconds=1) as informer:
+        await eventually(lambda: cut.after_gone == 1, "its version is too old")
+        await put(kube, namespace, "b", "1")
+        heard = informer._last_heard()
+        await eventually(lambda: cut.after_gone >= 4, "copies were begun")
+        assert (names(informer), informer._last_heard()) == (["a"], heard)
+
+
+async def test_a_watch_that_is_cut_as_it_is_taken_up_brings_nothing(kube: Kube, namespace: str) -> None:
+    cut = Cut(kube, at_once=True)
+    async with mine(cut, namespace, watch_seconds=1) as informer:
+        await eventually(lambda: len(cut.versions) == 2, "taken up once")
+        heard = informer._last_heard()
+        await eventually(lambda: len(cut.versions) >= 5, "taken up again and again")
+        assert None not in cut.versions[1:]
+        assert informer._last_heard() == heard
+
+
+async def test_a_quiet_watch_that_was_taken_up_counts(kube: Kube, relayed: Kube, relay: Relay, namespace: str) -> None:
+    async with mine(relayed, namespace) as informer:
+        heard = informer._last_heard()
+        relay.cut()
+        await eventually(lambda: informer._last_heard() > heard, "it goes on, and nothing has happened")
+        assert len(informer) == 0
+
+
 async def test_reads_pages_where_the_server_streams_no_lists(kube: Kube, namespace: str) -> None:
     await put(kube, namespace, "a", "1")
     old = Unstreaming(kube)
@@ -226,6 +256,27 @@ class Forgetful(Counting):
             options["resource_version"] = "1"
         async for batch in super().watch(rt, namespace, **options):
             yield batch
+
+
+class Cut(Counting):
+    """Loses every watch after the first: as it is taken up, or once its version is too old, as new copies are under way."""
+
+    def __init__(self, kube: Kube, *, at_once: bool = False) -> None:
+        super().__init__(kube)
+        self.after_gone = 0
+        self._at_once = at_once
+
+    async def watch(self, rt: ResourceType, namespace: str | None = None, **options: Any) -> AsyncGenerator[Events, None]:
+        is_first = not self.versions
+        async with aclosing(super().watch(rt, namespace, **options)) as stream:
+            async for batch in stream:
+                if not is_first and options["resource_version"] is not None and not self._at_once:
+                    self.after_gone = 1
+                    raise Gone("too old resource version", status=410)
+                self.after_gone += bool(self.after_gone and not batch)
+                yield [event for event in batch if is_first or event[0] != "BOOKMARK"]
+                if not is_first and (batch or self._at_once):
+                    raise Unavailable("the connection was cut", reason="Unavailable")
 
 
 class Unstreaming(Counting):

@@ -27,7 +27,7 @@ class Metrics:
         )
         age = Gauge(
             "bursar_webhook_copy_age_seconds",
-            "Seconds since the API server last said anything of a kind.",
+            "Seconds since the copy of a kind was brought up to date last; a minute at most when nothing changes.",
             ("plural",),
             registry=self._registry,
         )
