@@ -1,8 +1,11 @@
 """Copies of allocations: what the informer holds or what this process wrote last, whichever is newer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from sys import intern
 from typing import Final
+
+import structlog
 
 from bursar_kube.client import Kube, PagesGone
 from bursar_kube.informer import EventType
@@ -15,6 +18,8 @@ from bursar_operator.recent import Recent
 
 GONE_MAXIMUM: Final = 10_000
 ROWS_MAXIMUM: Final = 5_000
+AGAIN_SECONDS: Final = 1.0
+LOG = structlog.get_logger("bursar.grants")
 Key = tuple[str, str]
 """Namespace and name."""
 
@@ -70,6 +75,8 @@ class Copies:
                         listed.add(row, settled=is_settled(row))
                         self.saw(obj)
             except PagesGone:
+                LOG.warning("reading every allocation took longer than the API server keeps a list; reading again")
+                await asyncio.sleep(AGAIN_SECONDS)
                 continue
             return listed
 

@@ -1,14 +1,18 @@
 """Copies of allocations: what this process writes is no news to it, whichever comes first, the answer or the event."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from bursar_kube.client import Kube
+from bursar_kube.client import Kube, PagesGone
 from bursar_kube.errors import Conflict
+from bursar_operator import copies
 from bursar_operator.copies import Copies, Key
 from bursar_operator.informers import Informers
+from bursar_testing.memories import turns
 
 Obj = dict[str, Any]
 KEY = ("n", "a")
@@ -113,3 +117,20 @@ async def test_what_is_made_anew_under_the_name_counts_again() -> None:
     assert desk.copies.get(KEY) is None
     desk.hears(6)
     assert desk.copies.get(KEY) == stored(6)
+
+
+async def test_a_list_that_took_too_long_is_read_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "AGAIN_SECONDS", 0.001)
+    desk, reads = Desk(), 0
+
+    async def pages(_: object) -> AsyncIterator[list[Obj]]:
+        nonlocal reads
+        reads += 1
+        if reads < 4:
+            raise PagesGone
+        yield []
+
+    desk.copies._kube = cast(Kube, SimpleNamespace(pages=pages))
+    async with turns() as found:
+        assert (await desk.copies.quorum(lambda row: True)).uids == set()
+        assert len(found) >= reads - 1 == 3
