@@ -4,7 +4,7 @@ One that was torn away (its finalizer taken by force) left hours with its pools.
 may take them back, a deletion is opened there, so that what was used stays spent when it is closed.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Final
 
 import structlog
@@ -43,11 +43,11 @@ class Departures:
         self._seen[row.uid] = Gone(row.uid, row.namespace, row.name, row.leaf or "", row.state.charged)
         self._queue.add(row.uid)
 
-    def review(self, living: Collection[str], clusters: Iterable[str]) -> None:
+    def review(self, living: Set[str], clusters: Iterable[str]) -> None:
         """After the quorum list of a new term: whatever the pools or the ledger know and the list does not is gone."""
         known = {intent.uid for intent in self._pools.intents_of_all()}
-        known.update(uid for cluster in clusters for uid in self._ledger.uids(cluster) if not self._is_tombstoned(uid))
-        for uid in known.difference(living):
+        gone = {uid for cluster in clusters for uid in self._ledger.uids(cluster) if uid not in living}
+        for uid in (known - living) | {uid for uid in gone if not self._is_tombstoned(uid)}:
             self._queue.add(uid)
 
     async def run(self) -> None:

@@ -20,6 +20,7 @@ class Rounds:
     def __init__(self) -> None:
         self.revisions = {f"u{number}": 1 for number in range(COUNT)}
         self.waiting: dict[str, asyncio.Future[None]] = {}
+        self.asked: list[str] = []
 
     def intents_of_all(self) -> tuple[()]:
         return ()
@@ -31,6 +32,7 @@ class Rounds:
         return tuple(self.revisions)
 
     def revision(self, uid: str) -> tuple[int, Mapping[str, int]]:
+        self.asked.append(uid)
         return self.revisions[uid], {}
 
     def gone(self, uid: str) -> None:
@@ -51,7 +53,7 @@ class Rounds:
 async def test_many_share_a_round_of_publication() -> None:
     rounds: Any = Rounds()
     departures = Departures(cast(Kube, None), cast(LedgerView, rounds), cast(Pools, rounds), lambda key: None)
-    departures.review((), ["alpha"])
+    departures.review(set(), ["alpha"])
     task = asyncio.create_task(departures.run())
     for _ in range(MOST_ROUNDS):
         for _ in range(10):
@@ -59,3 +61,12 @@ async def test_many_share_a_round_of_publication() -> None:
         rounds.publish()
     task.cancel()
     assert set(rounds.revisions.values()) == {TOMBSTONE}
+
+
+async def test_a_review_asks_for_what_was_published_of_nothing_that_is_there() -> None:
+    rounds: Any = Rounds()
+    rounds.revisions["u2"] = TOMBSTONE
+    departures = Departures(cast(Kube, None), cast(LedgerView, rounds), cast(Pools, rounds), lambda key: None)
+    departures.review(rounds.revisions.keys() - {"u1", "u2"}, ["alpha"])
+    assert sorted(rounds.asked) == ["u1", "u2"]
+    assert list(departures._queue._waiting) == ["u1"]
