@@ -12,6 +12,7 @@ import structlog
 from bursar_domain.keys import Signer
 from bursar_domain.units import DAY
 from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings
+from bursar_kube.errors import NotLeading
 from bursar_ledger.errors import EditedGrant, StaleEpoch
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import Publication
@@ -34,8 +35,7 @@ LONGEST_REST_SECONDS: Final = 1.0
 REST_FOR_EACH_SECONDS: Final = 0.0005
 LONGEST_REST_FOR_MANY_SECONDS: Final = 4.0
 PER_PUBLICATION: Final = 500
-# What is built and signed in one go keeps everybody else waiting.
-ALLOCATIONS_PER_PUBLICATION: Final = 1_000
+ALLOCATIONS_PER_PUBLICATION: Final = 1_000  # what is built and signed in one go keeps everybody else waiting
 PIECE_PAUSE_SECONDS: Final = 0.05  # others need more than one turn of the loop: to renew the Lease takes several
 BUILT_MAXIMUM: Final = 6_000
 RETRY_SECONDS: Final = 1.0
@@ -170,8 +170,7 @@ class DesiredState:
 
     async def run(self) -> None:
         """Publish for ever. Raises StaleEpoch when a newer leader has published."""
-        # An entry that is built before every allocation is known would take limits away.
-        await self._informers.allocations.synced()
+        await self._informers.allocations.synced()  # an entry built before every allocation is known would take limits away
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renew(), name="renew roots")
             group.create_task(self._rounds(), name="publish")
@@ -224,10 +223,9 @@ class DesiredState:
             raise
         except Exception as error:
             self._metrics.failures.labels("desired").inc()
-            LOG.exception("desired state could not be published; trying again", cluster=cluster, error=str(error))
-            again = self._dirty.setdefault(cluster, {})
-            for account, since in accounts.items():
-                again.setdefault(account, since)
+            is_odd = not isinstance(error, NotLeading)  # a leader that is late with its renewal is expected to be refused
+            LOG.error("desired state could not be published; trying again", cluster=cluster, error=str(error), exc_info=is_odd)
+            self._dirty[cluster] = accounts | self._dirty.get(cluster, {})
             return False
         return True
 

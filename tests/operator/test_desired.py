@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bursar_domain.keys import Signer
+from bursar_kube.errors import NotLeading
 from bursar_ledger import Ledger
 from bursar_ledger.publication import Publication
 from bursar_operator import desired
@@ -115,3 +117,19 @@ async def test_of_what_is_never_published_nothing_is_kept(ledger: Ledger) -> Non
         desk.told.allocation("p", "waits", "alpha", revision=0)
         await desk.desired.publish_now("alpha", "p")
         assert desk.desired._fresh == set()
+
+
+@pytest.mark.parametrize("error", [NotLeading("the Lease was not renewed in time"), RuntimeError("a defect")])
+async def test_a_refusal_for_a_late_leader_is_said_without_a_traceback(ledger: Ledger, error: Exception) -> None:
+    refusals = [error]
+
+    def late_once() -> None:
+        if refusals:
+            raise refusals.pop()
+
+    async with Desk(ledger, told()) as desk:
+        ledger.guard(late_once)
+        with capture_logs() as logs:
+            assert await desk.desired.publish_now("alpha", "p") == 1, "it is tried again"
+    said = [line for line in logs if "could not be published" in line["event"]]
+    assert [(line["error"], line["exc_info"]) for line in said] == [(str(error), isinstance(error, RuntimeError))]
