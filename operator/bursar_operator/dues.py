@@ -23,22 +23,25 @@ class Dues:
         self._informer = informers.allocations
         self._accounts = accounts
         self._published = published
-        # Uid, version, entries and scales at which an allocation of an account without use needed no posting.
-        self._in_order: Recent[Key, tuple[str, str, int, Scales]] = Recent(IN_ORDER_MAXIMUM)
+        # Uid, version, entries, scales and time at which an allocation needed no posting, so that later it needs none either.
+        self._in_order: Recent[Key, tuple[str, str, int, Scales, int | None]] = Recent(IN_ORDER_MAXIMUM)
 
     def planned(self, place: Key, key: Key, now: int | None, scales: Scales) -> Sequence[Entry]:
         """Postings for the allocation at ``place`` on the cluster and account; ``now``: None while the cluster has no time."""
-        if now is None and self._is_in_order(place, scales):
+        if self._is_in_order(place, now, scales):
             return ()
         item = self._informer.get(*place)
         if item is None or item["spec"]["clusterRef"]["name"] != key[0] or not is_granted(item) or is_overgranted(item):
             return ()
         uid = item["metadata"]["uid"]
         found = self._accounts.planned(item, key, now, is_first=uid in self._published)
-        if now is None and not found:
-            self._in_order.put(place, (uid, item["metadata"]["resourceVersion"], self._accounts.count(uid), scales))
+        count = self._accounts.count(uid)
+        if count and not found:
+            self._in_order.put(place, (uid, item["metadata"]["resourceVersion"], count, scales, now))
         return found
 
-    def _is_in_order(self, place: Key, scales: Scales) -> bool:
+    def _is_in_order(self, place: Key, now: int | None, scales: Scales) -> bool:
         known = self._in_order.get(place)
-        return known is not None and known[1:] == (self._informer.version(*place), self._accounts.count(known[0]), scales)
+        if known is None or known[1:4] != (self._informer.version(*place), self._accounts.count(known[0]), scales):
+            return False
+        return known[4] is None or (now is not None and known[4] <= now)

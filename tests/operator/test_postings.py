@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bursar_domain.entries import Entry
 from bursar_domain.terms import Rules, build
@@ -180,3 +182,26 @@ def test_a_deleted_one_ends_in_its_quarter_though_a_tranche_was_to_open_later() 
     assert gone.closed_from == DAY + QUARTER
     assert gone.is_active(DAY)
     assert not gone.is_active(DAY + QUARTER)
+
+
+TIMES = st.none() | st.integers(0, 12).map(lambda number: number * QUARTER // 2)
+SHARES = st.lists(st.tuples(st.sampled_from([0, 30, 50]), st.none() | st.integers(0, 6).map(lambda n: n * QUARTER)), max_size=3)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 40, 80]), SHARES, st.booleans(), TIMES), min_size=1, max_size=4),
+    TIMES,
+    st.lists(st.integers(0, 12).map(lambda number: number * QUARTER // 2), min_size=1, max_size=3),
+    st.sampled_from(["use", "no use"]),
+)
+def test_what_needs_no_posting_needs_none_later(
+    steps: list[tuple[int, list[tuple[int, int | None]], bool, int | None]], now: int | None, later: list[int], use: str
+) -> None:
+    booked: list[Entry] = []
+    for total, shares, is_open, at in steps:
+        made = tuple(Share(percent, second, None if second is not None else "gate") for percent, second in shares)
+        opened = frozenset(["gate"] if is_open else ())
+        grant = replace(GRANT, hours={"cpu": total}, shares=made, opened=opened, open_until=5 * QUARTER)
+        booked += planned(grant, booked, at, has_use=use == "use")
+    if booked and not planned(grant, booked, now, has_use=use == "use"):
+        assert all(planned(grant, booked, at, has_use=True) == [] for at in later if now is None or at >= now)
