@@ -1,19 +1,28 @@
 """Taking Bursar out of a cluster, in the order in which nothing gets stuck; begun again, it goes on where it stopped.
 
 Custom resources first, while the operator lives that releases them: allocations, pools from the leaves up, projects with their
-memberships, clusters. Then admission, the operator with its rights, and the definitions last. The ledger, accounts and limits
-at schedulers, and what others put into projects' namespaces stay.
+memberships, clusters. Then admission, the operator with its rights, and the definitions last. A namespace that was made for a
+project goes with it, and with all that anybody put there; one that was only adopted stays as it is, and so do the ledger, and
+accounts and limits at schedulers.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from bursar_crds.conditions import READY, find_condition
-from bursar_crds.names import CONFIRM_DELETE, FINALIZER, GROUP, SYSTEM_NAMESPACE
+from bursar_crds.names import (
+    CONFIRM_DELETE,
+    FINALIZER,
+    GROUP,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    PROJECT_LABEL,
+    SYSTEM_NAMESPACE,
+)
 from bursar_kube import resources
 from bursar_kube.client import Kube
 from bursar_kube.errors import Conflict, Forbidden, NotFound
@@ -67,6 +76,7 @@ class Plan:
     own: Mapping[str, int] = field(default_factory=dict)
     spent: Sequence[str] = ()
     used: Sequence[str] = ()
+    namespaces: Sequence[str] = ()
     admission: Sequence[str] = ()
     parts: Sequence[str] = ()
     definitions: Sequence[str] = ()
@@ -86,6 +96,8 @@ class Plan:
             )
         if self.used:
             found.append(f"   with projects that the books hold use of: {', '.join(self.used)}")
+        if self.namespaces:
+            found.append(f"   with them these namespaces and all that is in them: {', '.join(self.namespaces)}")
         found.append(f"{len(self.own) + 1}. webhook configuration and policies: {', '.join(self.admission) or 'none'}")
         found.append(f"{len(self.own) + 2}. operator and rights: {', '.join(self.parts) or 'none'}")
         found.append(f"{len(self.own) + 3}. definitions: {', '.join(self.definitions) or 'none'}")
@@ -96,7 +108,8 @@ class Plan:
 NONE_LEADS: Final = "none leads; start it, or give --abandon: finalizers are taken off then, and limits stay at the schedulers"
 KEPT: Final = (
     "kept: the ledger's database, accounts and limits at the schedulers (blocked, not removed), the agents on their hosts,",
-    f"      namespace {SYSTEM_NAMESPACE} with volumes and other Secrets, namespaces that projects only adopted",
+    f"      namespace {SYSTEM_NAMESPACE} with volumes and other Secrets,",
+    "      namespaces that projects only adopted, with what is in them",
 )
 
 
@@ -129,6 +142,7 @@ class Uninstall:
             own=own,
             spent=[_name(item) for item in pools if _is_spent(item)],
             used=[_name(item) for item in projects if (item.get("status") or {}).get("hasUse")],
+            namespaces=await self._made_for({_name(item) for item in projects}),
             admission=await self._labelled(ADMISSION),
             parts=[*await self._labelled(PARTS, SYSTEM_NAMESPACE), *await self._labelled(RIGHTS)],
             definitions=[_name(item) for item in await self._definitions()],
@@ -272,6 +286,13 @@ class Uninstall:
 
     async def _labelled(self, types: Iterable[ResourceType], namespace: str | None = None) -> list[str]:
         return [f"{rt.kind} {_name(item)}" for rt in types for item in await self._list(rt, namespace, label_selector=PART_OF)]
+
+    async def _made_for(self, projects: Collection[str]) -> list[str]:
+        """Namespaces that go with these projects; without an operator nobody deletes them."""
+        if self._abandon:
+            return []
+        made = await self._list(resources.NAMESPACES, label_selector=f"{MANAGED_BY_LABEL}={MANAGED_BY}")
+        return [_name(item) for item in made if item["metadata"]["labels"].get(PROJECT_LABEL) in projects]
 
     async def _leads(self) -> bool:
         """Whether an operator leads: without it nothing releases what has a finalizer."""

@@ -31,7 +31,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Delete allocations, pools, projects and clusters, then admission, the operator and the definitions.
 
-        The ledger, accounts and limits at the schedulers, and foreign objects stay. Run it again after whatever stopped it.
+        Namespaces that were made for projects go with everything in them. The ledger, accounts and limits at the schedulers,
+        and namespaces that projects only adopted stay. Run it again after whatever stopped it.
         """
         require("bursar uninstall", "kube", "kubernetes", "aiohttp")
         from bursar_client.cli.clusters import admin_kubeconfig

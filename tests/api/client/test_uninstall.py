@@ -234,11 +234,27 @@ async def bursar(stack: Stack, *words: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+async def adopted(stack: Stack, name: str) -> None:
+    """A project in a namespace that was there before it."""
+    await stack.kube.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"{name}-own"}})
+    project = manifests.project(name, "alice")
+    project["spec"]["namespace"] = f"{name}-own"
+    await stack.apply(project)
+
+    async def has_it() -> bool:
+        return await reason(stack, PROJECTS, name, "Ready") == "NamespaceReady"
+
+    await soon(has_it)
+
+
 async def test_the_command_prints_first_and_changes_nothing_unless_told(stack: Stack) -> None:
+    await adopted(stack, "guest")
     for words in ((), ("--yes", "--dry-run")):
         code, out, err = await bursar(stack, "uninstall", *words)
         assert (code, err) == (0, "")
-        assert "1. 2 allocations\n2. 4 quotapools\n3. 2 projects\n" in out
+        assert "1. 2 allocations\n2. 4 quotapools\n3. 3 projects\n" in out
+        assert "   with them these namespaces and all that is in them: project-every, project-tree\n" in out
+        assert "namespaces that projects only adopted, with what is in them" in out
         assert "with the account of hours that were used, in pools every" in out
         assert "with projects that the books hold use of: every" in out
         assert "ValidatingAdmissionPolicy keep-charged-pools.bursar.dev" in out
@@ -274,6 +290,9 @@ async def test_what_hangs_is_named_the_next_attempt_goes_on_and_a_third_finds_no
         assert out.endswith("Bursar is gone from this cluster\n")
         assert await bursar(stack, "uninstall", "--yes") == (0, "nothing of Bursar is there\n", "")
     assert await stack.kube.get(NAMESPACES, "bursar-system")
+    assert "deletionTimestamp" not in (await stack.kube.get(NAMESPACES, "guest-own"))["metadata"]
+    kept = [item for item in await stack.kube.list(NAMESPACES) if "deletionTimestamp" not in item["metadata"]]
+    assert not {item["metadata"]["name"] for item in kept} & {"project-every", "project-tree", "project-hangs"}
     assert await stack.ledger.totals("every")
 
 
