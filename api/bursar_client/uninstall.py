@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from bursar_crds.conditions import READY, find_condition
@@ -34,6 +33,7 @@ Say = Callable[[str], None]
 PART_OF: Final = "app.kubernetes.io/part-of=bursar"
 OWNERS: Final = f"{GROUP}/owners"
 LEASE: Final = "bursar-operator"
+LEASE_SECONDS: Final = 15.0
 AT_ONCE: Final = 16
 LOOK_SECONDS: Final = 0.5
 SHOWN: Final = 5
@@ -124,14 +124,12 @@ class Uninstall:
         patience_seconds: float = 300.0,
         abandon: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
         self._say = say
         self._patience_seconds = patience_seconds
         self._abandon = abandon
         self._monotonic = monotonic
-        self._now = now
 
     async def look(self) -> Plan:
         """What would go; changes nothing."""
@@ -295,15 +293,28 @@ class Uninstall:
         return [_name(item) for item in made if item["metadata"]["labels"].get(PROJECT_LABEL) in projects]
 
     async def _leads(self) -> bool:
-        """Whether an operator leads: without it nothing releases what has a finalizer."""
+        """Whether an operator leads: without it nothing releases what has a finalizer.
+
+        It does where its Lease is renewed while this looks on: the clocks of this host and of the operator's are not compared.
+        """
+        seen = await self._lease()
+        if seen is None:
+            return False
+        until = self._monotonic() + float(seen["spec"].get("leaseDurationSeconds") or LEASE_SECONDS)
+        while self._monotonic() < until:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = await self._lease()
+            if now is None or now["metadata"]["resourceVersion"] != seen["metadata"]["resourceVersion"]:
+                return now is not None
+        return False
+
+    async def _lease(self) -> Obj | None:
+        """The operator's Lease, where somebody holds it."""
         try:
-            lease = (await self._kube.get(resources.LEASES, LEASE, SYSTEM_NAMESPACE))["spec"]
+            found = await self._kube.get(resources.LEASES, LEASE, SYSTEM_NAMESPACE)
         except NotFound:
-            return False
-        if not lease.get("holderIdentity") or not lease.get("renewTime"):
-            return False
-        age = (self._now() - datetime.fromisoformat(lease["renewTime"])).total_seconds()
-        return age <= 3 * float(lease.get("leaseDurationSeconds") or 15)
+            return None
+        return found if found["spec"].get("holderIdentity") else None
 
     async def _list(self, rt: ResourceType, namespace: str | None = None, *, label_selector: str | None = None) -> list[Obj]:
         """Those that are there; none of a kind that the API server does not know (any more)."""

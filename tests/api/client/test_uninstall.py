@@ -19,6 +19,7 @@ from bursar_kube.resources import (
     ALLOCATIONS,
     CLUSTERS,
     CUSTOMRESOURCEDEFINITIONS,
+    LEASES,
     MEMBERSHIPS,
     NAMESPACES,
     PROJECTS,
@@ -320,6 +321,8 @@ async def test_without_an_operator_it_says_so_and_abandons_only_when_told(plane:
     with pytest.raises(Stuck, match="an operator leads, and releases what is deleted: leave --abandon out"):
         await Uninstall(stack.kube, print, abandon=True).run()
     assert await stack.operator.stop() == 0
+    held = {"holderIdentity": "killed", "leaseDurationSeconds": 1, "renewTime": "2099-01-01T00:00:00.000000Z"}
+    await stack.kube.merge_patch(LEASES, "bursar-operator", {"spec": held}, "bursar-system")
     async with dead_webhook(stack):
         with pytest.raises(Stuck, match="none leads; start it, or give --abandon"):
             await Uninstall(stack.kube, print).run()
