@@ -286,11 +286,13 @@ class Books(AgentMemory):
         """Accounts with use whose allocations have cuts that the sums do not know yet."""
         return self.accounts.unsettled()
 
-    async def post(self, cluster: str, accounts: Iterable[str]) -> None:
-        """Book the grants that these accounts' allocations need before they are published: one write for all."""
+    async def post(self, cluster: str, accounts: Iterable[str]) -> bool:
+        """Book the grants that these accounts' allocations need before they are published: one write for all. Whether there
+        were any; where there were none nobody else had a turn."""
         now = self.known_time(cluster)
         found = [entry for account in accounts for entry in self._planned((cluster, account), now)]
         await self.accounts.book(found, int(self._now().timestamp()))
+        return bool(found)
 
     def _planned(self, key: Key, now: int | None) -> Iterable[Entry]:
         if now is None and self.accounts.has_use(key):

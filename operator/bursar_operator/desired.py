@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,18 +10,18 @@ import structlog
 
 from bursar_domain.keys import Signer
 from bursar_domain.units import DAY
-from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings
+from bursar_domain.wire import AccountEntry, ClusterSettings
 from bursar_kube.errors import NotLeading
 from bursar_ledger.errors import EditedGrant, StaleEpoch
 from bursar_ledger.ledger import Ledger
 from bursar_ledger.publication import Publication
 from bursar_operator.books import Books
+from bursar_operator.building import Builder
 from bursar_operator.directory import Directory, Owner
 from bursar_operator.domain import clusters, entries
 from bursar_operator.domain.memberships import computing
 from bursar_operator.informers import BY_NAMESPACE, Informers
 from bursar_operator.metrics import Metrics
-from bursar_operator.recent import Recent
 
 Obj = dict[str, Any]
 Key = tuple[str, str]
@@ -35,25 +34,13 @@ LONGEST_REST_SECONDS: Final = 1.0
 REST_FOR_EACH_SECONDS: Final = 0.0005
 LONGEST_REST_FOR_MANY_SECONDS: Final = 4.0
 PER_PUBLICATION: Final = 500
+# How often what changed while others were posted or built is posted and built, too, before it is left to the next round.
+SETTLING: Final = 5
 ALLOCATIONS_PER_PUBLICATION: Final = 1_000  # what is built and signed in one go keeps everybody else waiting
 PIECE_PAUSE_SECONDS: Final = 0.05  # others need more than one turn of the loop: to renew the Lease takes several
-BUILT_MAXIMUM: Final = 6_000
 RETRY_SECONDS: Final = 1.0
 RENEW_SECONDS: Final = 3600.0
 LOG = structlog.get_logger("bursar.operator")
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What one version of an allocation comes to; no entry where nothing is granted, or more than is charged."""
-
-    uid: str
-    version: str
-    booked: int
-    """Entries in the ledger that its terms rest on."""
-    cluster: str
-    entry: AllocationEntry | None
-    is_edited: bool
 
 
 class DesiredState:
@@ -93,8 +80,7 @@ class DesiredState:
         self._known: dict[str, dict[str, str]] = {}  # cluster -> account -> project, of every entry there is
         self._generations: dict[str, int] = {}
         self._billing: dict[str, int] = {}
-        self._built: Recent[Key, Built] = Recent(BUILT_MAXIMUM)  # by namespace and name
-        self._fresh: set[str] = set()  # uids of what was built since it was last stored
+        self._builder = Builder(informers, books.accounts)
         self._waiters: list[tuple[frozenset[str], asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
@@ -237,14 +223,24 @@ class DesiredState:
         if not accounts and name not in self._known:
             self._known[name] = {}
         for piece in self._pieces(sorted(accounts)):
-            await self._books.post(name, piece)
-            built = {account: entry for account in piece if (entry := self._entry(name, account)) is not None}
-            await self._publish(cluster, built)
+            await self._publish(cluster, await self._build(name, piece))
             for account in piece:
                 del accounts[account]  # what is left when one fails is tried again
             await asyncio.sleep(PIECE_PAUSE_SECONDS)
         if since is not None:
             self._metrics.publish_seconds.observe(time.monotonic() - since)
+
+    async def _build(self, name: str, accounts: list[str]) -> dict[str, AccountEntry]:
+        """The accounts' entries, all of one moment, at which nothing of them had still to be posted: an allocation must not
+        be signed with a revision whose hours are not in its terms."""
+        for _ in range(SETTLING):
+            is_booked = await self._books.post(name, accounts)
+            places = (place for account in accounts for place in self._directory.keys(account))
+            if not await self._builder.prepare(places) and not is_booked:
+                break
+        built = {account: entry for account in accounts if (entry := self._entry(name, account)) is not None}
+        self._builder.settle()
+        return built
 
     def _pieces(self, accounts: list[str]) -> Iterable[list[str]]:
         piece: list[str] = []
@@ -293,8 +289,8 @@ class DesiredState:
             self._billing[settings.cluster] = settings.billing.version
 
     def _taken_in(self, cluster: str, chosen: list[AccountEntry], publication: Publication) -> None:
-        self._books.published(cluster, chosen, publication, self._fresh)
-        self._fresh.difference_update(item.uid for entry in chosen for item in entry.allocations)
+        self._books.published(cluster, chosen, publication, self._builder.fresh)
+        self._builder.fresh.difference_update(item.uid for entry in chosen for item in entry.allocations)
         known = self._known.setdefault(cluster, {})
         new = [entry.account for entry in chosen if entry.account not in known]
         known.update((entry.account, entry.project) for entry in chosen)
@@ -312,7 +308,9 @@ class DesiredState:
         owner = self._directory.of_account(account)
         if owner is None:
             return entries.closed_entry(account, known) if known else None
-        found = [built for place in self._directory.keys(account) if (built := self._of(place)) and built.cluster == cluster]
+        found = [
+            built for place in self._directory.keys(account) if (built := self._builder.of(place)) and built.cluster == cluster
+        ]
         granted = [built.entry for built in found if built.entry is not None]
         edited = [built.uid for built in found if built.is_edited]
         if owner.deleting and not found:
@@ -328,24 +326,6 @@ class DesiredState:
         corrections = self._books.accounts.corrections((cluster, account))
         ended = self._books.accounts.ended((cluster, account), {built.uid for built in found})
         return entries.account_entry(account, owner.project, self._members(owner), granted, ended, corrections)
-
-    def _of(self, place: Key) -> Built | None:
-        """What an allocation comes to. Kept for a version of the object and for what is booked: an account whose allocations
-        change one after the other costs what changed."""
-        informer, accounts = self._informers.allocations, self._books.accounts
-        known = self._built.get(place)
-        if known is not None and (known.version, known.booked) == (informer.version(*place), accounts.count(known.uid)):
-            return known
-        item = informer.get(*place)
-        if item is None:
-            return None
-        metadata, is_edited = item["metadata"], entries.is_overgranted(item)
-        is_published = entries.is_granted(item) and not is_edited
-        entry = entries.allocation_entry(item, accounts.living(item)) if is_published else None
-        if entry is not None:
-            self._fresh.add(metadata["uid"])
-        count, cluster = accounts.count(metadata["uid"]), item["spec"]["clusterRef"]["name"]
-        return self._built.put(place, Built(metadata["uid"], metadata["resourceVersion"], count, cluster, entry, is_edited))
 
     def _members(self, owner: Owner) -> tuple[str, ...]:
         return computing(self._informers.memberships.by_index(BY_NAMESPACE, owner.namespace), self._now())
@@ -378,7 +358,7 @@ class DesiredState:
         if old is not None and new is not None and _published_part(old) == _published_part(new):
             return
         if new is None and old is not None:
-            self._built.drop((old["metadata"]["namespace"], old["metadata"]["name"]))
+            self._builder.drop(old["metadata"]["namespace"], old["metadata"]["name"])
         item = new or old
         key = self._directory.key_of(item) if item is not None and (entries.is_granted(item) or new is None) else None
         if key is None:

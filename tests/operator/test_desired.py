@@ -1,7 +1,7 @@
 """Desired state over a real ledger: what is published, in which rounds, and what is kept of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from bursar_domain.entries import Entry
 from bursar_domain.keys import Signer
+from bursar_domain.units import HOUR
+from bursar_domain.wire import AccountEntry, AllocationEntry, ClusterSettings
 from bursar_kube.errors import NotLeading
 from bursar_ledger import Ledger
+from bursar_ledger.entries import Booked
 from bursar_ledger.publication import Publication
 from bursar_operator import desired
 from bursar_operator.books import Books
@@ -116,7 +120,7 @@ async def test_of_what_is_never_published_nothing_is_kept(ledger: Ledger) -> Non
     async with Desk(ledger, told()) as desk:
         desk.told.allocation("p", "waits", "alpha", revision=0)
         await desk.desired.publish_now("alpha", "p")
-        assert desk.desired._fresh == set()
+        assert desk.desired._builder.fresh == set()
 
 
 @pytest.mark.parametrize("error", [NotLeading("the Lease was not renewed in time"), RuntimeError("a defect")])
@@ -133,3 +137,34 @@ async def test_a_refusal_for_a_late_leader_is_said_without_a_traceback(ledger: L
             assert await desk.desired.publish_now("alpha", "p") == 1, "it is tried again"
     said = [line for line in logs if "could not be published" in line["event"]]
     assert [(line["error"], line["exc_info"]) for line in said] == [(str(error), isinstance(error, RuntimeError))]
+
+
+@pytest.mark.parametrize("hours", [3, 30])
+async def test_a_revision_is_not_signed_before_its_hours_are_posted(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    async with Desk(ledger, told()) as desk:
+        for account in ACCOUNTS:
+            await desk.desired.publish_now("alpha", account)
+        append = ledger.append
+
+        async def moved_meanwhile(entries: Sequence[Entry], now: int) -> list[Booked]:
+            booked = await append(entries, now)
+            if len(entries) == 1 and entries[0].name == "new":
+                desk.told.allocation("p", "a", "alpha", hours=hours, revision=2)
+            return booked
+
+        monkeypatch.setattr(ledger, "append", moved_meanwhile)
+        desk.told.allocation("p", "new", "alpha")
+        published: list[AllocationEntry] = []
+        publish = ledger.publish
+
+        async def seen(settings: ClusterSettings, entries: Sequence[AccountEntry], **kwargs: Any) -> Publication:
+            published.extend(item for entry in entries for item in entry.allocations)
+            return await publish(settings, entries, **kwargs)
+
+        monkeypatch.setattr(ledger, "publish", seen)
+        await desk.desired.publish_now("alpha", "p")
+        assert [item.granted for item in published if item.name == "a"][-1:] == [{"cpu": hours}]
+        for item in published:
+            assert item.windows[0].steps[-1].granted == {"cpu": item.granted["cpu"] * HOUR}
