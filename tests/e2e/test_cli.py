@@ -161,7 +161,10 @@ async def test_explain_knows_every_reason_and_guesses_at_a_misspelt_one(people: 
     ran = await people.bursar("explain", "quotaexceeded")
     assert (ran.code, ran.out.startswith("QuotaExceeded: A pool has fewer hours left")) == (0, True)
     ran = await people.bursar("explain", "QuotaExceded")
-    assert (ran.code, ran.err) == (REFUSED, "bursar: there is no reason QuotaExceded; did you mean QuotaExceeded?\n")
+    assert (ran.code, ran.err) == (
+        REFUSED,
+        "bursar: there is no reason QuotaExceded; did you mean QuotaExceeded, ProjectShareExceeded?\n",
+    )
 
 
 async def test_doctor_checks_each_part(people: Site, granted: tuple[str, str]) -> None:
