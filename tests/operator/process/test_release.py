@@ -126,11 +126,15 @@ async def site(stack: Stack, eventually: Eventually) -> AsyncIterator[Site]:
     await stack.restart()
 
 
+async def metrics(site: Site) -> str:
+    """What the operator tells Prometheus."""
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"{site.stack.operator.url}/metrics")).text
+
+
 async def overdue(site: Site) -> float:
     """Allocations whose deletion hangs, as the metric counts them; other tests may have left some."""
-    async with httpx.AsyncClient() as client:
-        text = (await client.get(f"{site.stack.operator.url}/metrics")).text
-    return float(text.partition('bursar_operator_overdue_deletions{kind="Allocation"} ')[2].partition("\n")[0])
+    return float((await metrics(site)).partition('bursar_operator_overdue_deletions{kind="Allocation"} ')[2].partition("\n")[0])
 
 
 def statement(obj: Obj, **fields: Any) -> ReleaseStatement:
@@ -265,4 +269,4 @@ async def test_one_that_holds_lets_it_go_and_what_was_used_stays_spent(site: Sit
     kept = await site.stack.ledger.release_statements()
     assert kept[-1].statement.uid == obj["metadata"]["uid"]
     assert await overdue(site) == before - 1
-    assert 'bursar_operator_release_statements_total{outcome="Taken"} 2.0' in metrics
+    assert 'bursar_operator_release_statements_total{outcome="Taken"} 2.0' in await metrics(site)
