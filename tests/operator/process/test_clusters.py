@@ -282,9 +282,13 @@ async def test_a_killed_operator_changes_nothing_that_was_right(stack: Stack, ev
     after = await everything(stack)
     assert {key: value for key, value in after.items() if key in before} == before
     assert await stack.ledger.desired_generations() == generations
-    delta = await stack.ledger.desired("eta", 0)
-    assert delta is not None
-    assert delta.root.root.epoch >= 2
+
+    async def signed_anew() -> bool:
+        delta = await stack.ledger.desired("eta", 0)
+        return delta is not None and delta.root.root.epoch >= 2
+
+    await eventually(signed_anew)
+    assert await stack.ledger.desired_generations() == generations
 
 
 async def everything(stack: Stack) -> dict[tuple[str, str, str], tuple[Any, Any]]:
