@@ -73,11 +73,6 @@ class Grants:
         self._claimed = False
         self._stopping = False
 
-    @property
-    def pool_writes(self) -> int:
-        """Writes of pools so far; `writes` counts those of allocations."""
-        return self._pools.writes
-
     async def claim(self) -> None:
         """Write this term into every pool there is: from then on no earlier leader grants. `Fenced` where a later one did."""
         await self._pools.start()

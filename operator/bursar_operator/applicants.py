@@ -24,9 +24,6 @@ class Allocations(Protocol):
     def operations(self, uid: str) -> tuple[Operation, ...]:
         """What it wants to open now; nothing where that is over."""
 
-    def used(self, uid: str) -> Hours:
-        """Hours used by a gone allocation."""
-
     def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Hours:
         """What the project of a namespace holds of these leaf pools: charges, and what those that are gone have used."""
 

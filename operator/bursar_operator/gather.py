@@ -138,10 +138,6 @@ class Gather:
         row = self.row(uid)
         return () if row is None else wanted(self.of(row))
 
-    def used(self, uid: str) -> Hours:
-        """Hours used by a gone allocation."""
-        return self._ledger.used_hours(uid)
-
     def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Hours:
         """What the project of a namespace holds of these leaf pools: charges, and what those that are gone have used."""
         return self._holdings.of(namespace, cluster, pools)

@@ -66,9 +66,6 @@ class Racers:
     def operations(self, uid: str) -> tuple[Operation, ...]:
         return (Operation(Kind.RAISE, self.rows[uid].state.charged, ONE),)
 
-    def used(self, uid: str) -> Mapping[str, int]:
-        return {}
-
     def held(self, namespace: str, cluster: str, pools: Collection[str]) -> Mapping[str, int]:
         return {}
 
