@@ -248,11 +248,11 @@ class _Desk:
     def _open_holds(self, book: Book, namespace: str) -> Iterator[Hours]:
         """What open operations of a project hold beyond the charges of its allocations."""
         for uid, intent in {**self._book.intents, **book.intents}.items():
-            row = self._row_of(uid) if intent.namespace == namespace else None
-            if row is not None and uid not in book.intents and book.name not in self._tree.path(self._leaf_of(row) or ""):
+            if intent.namespace != namespace:
                 continue
-            if intent.namespace == namespace:
-                yield hours.positive(hours.minus(intent.hold, row.state.charged if row else {}))
+            row = self._row_of(uid)
+            if row is None or uid in book.intents or book.name in self._tree.path(self._leaf_of(row) or ""):
+                yield intent.beyond(row)
 
     def _keep(self, books: Sequence[Book], request: Request) -> None:
         """Keep what there is for a request that has waited long, unless no release could ever make it fit."""

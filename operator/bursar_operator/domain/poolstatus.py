@@ -68,11 +68,8 @@ class Listed:
 def at_least(book: Book, charged: Hours, row_of: Callable[[str], Row | None]) -> Book:
     """The book with no lower a total than the list that was read after the claim shows: Σ charged, what open operations
     hold beyond it, and spent. Whoever lowered it did so while nobody led."""
-    held = [charged, book.spent]
-    for intent in book.intents.values():
-        row = row_of(intent.uid)
-        held.append(hours.positive(hours.minus(intent.hold, row.state.charged if row else {})))
-    present, least = book.granted, hours.total(held)
+    beyond = [intent.beyond(row_of(intent.uid)) for intent in book.intents.values()]
+    present, least = book.granted, hours.total([charged, book.spent, *beyond])
     return book if present is None or hours.at_least(present, least) else book.with_granted(hours.upper(present, least))
 
 

@@ -157,6 +157,10 @@ class Intent:
         """What opening it adds to the pool."""
         return hours.minus(self.hold, self.from_)
 
+    def beyond(self, row: "Row | None") -> dict[str, int]:
+        """What the pool holds beyond what the allocation is charged; all of it where the allocation is gone."""
+        return hours.positive(hours.minus(self.hold, row.state.charged if row else {}))
+
     @property
     def raises(self) -> bool:
         """Whether it adds hours; otherwise it gives some back."""
