@@ -4,20 +4,17 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
 
 import structlog
 
-from bursar_crds.names import API_VERSION
 from bursar_crds.reasons import Reason
 from bursar_kube.client import Kube
 from bursar_kube.errors import KubeError
 from bursar_kube.resources import EVENTS
-from bursar_operator.domain import hours
+from bursar_operator.domain import events, hours
 from bursar_operator.domain.hours import Hours
 from bursar_operator.domain.rows import Book, Obj
 
-NAMESPACE: Final = "default"  # where Events of kinds of the whole cluster go
 _LOG = structlog.get_logger("bursar.pools")
 
 
@@ -56,18 +53,7 @@ class PoolEvents:
             _LOG.warning("an Event could not be made", pool=event["regarding"]["name"], error=str(error))
 
     def _event(self, obj: Obj, reason: Reason, action: str, note: str) -> Obj:
-        metadata = obj["metadata"]
-        now = datetime.fromtimestamp(self._clock(), UTC)
-        return {
-            "apiVersion": EVENTS.api_version,
-            "kind": EVENTS.kind,
-            "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": NAMESPACE},
-            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "regarding": {"apiVersion": API_VERSION, "kind": "QuotaPool", "name": metadata["name"], "uid": metadata["uid"]},
-            "action": action,
-            "reason": str(reason),
-            "note": note[:1000],
-            "type": "Warning",
-            "reportingController": "bursar.dev/operator",
-            "reportingInstance": "bursar-operator",
-        }
+        name = f"{obj['metadata']['name']}.{uuid.uuid4().hex[:16]}"
+        return events.event(
+            obj, "QuotaPool", name, reason, action, note, datetime.fromtimestamp(self._clock(), UTC), is_loud=True
+        )

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from bursar_crds.instants import format_instant
-from bursar_crds.names import API_VERSION
 from bursar_crds.reasons import Reason
 from bursar_domain.entries import Entry, EntryKind
 from bursar_domain.ladder import Action, Rule, Standing
 from bursar_domain.units import Scales
+from bursar_operator.domain import events
 
 Obj = Mapping[str, Any]
 Direction = Literal["up", "down"]
@@ -25,7 +25,6 @@ OVERDRAWN: Final = "Overdrawn"
 ROLLED_OVER: Final = "RolledOver"
 STEP: Final = "Step@"
 UNTOLD: Final = "?"
-LONGEST_NOTE_BYTES: Final = 1024
 LOUD: Final = frozenset({Action.THROTTLE, Action.SOFT_LAND, Action.HOLD, Action.BLOCK})
 BY_HAND: Final = {
     EntryKind.ADJUSTMENT: Reason.ADJUSTED,
@@ -170,31 +169,8 @@ def of_gate(allocation: Obj, gate: str, at: int) -> Happening:
 
 def event(happening: Happening, now: datetime) -> dict[str, Any]:
     """Its Event: a warning where jobs feel it."""
-    metadata = happening.allocation["metadata"]
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": happening.name, "namespace": metadata["namespace"]},
-        "eventTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "regarding": {
-            "apiVersion": API_VERSION,
-            "kind": "Allocation",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-        },
-        "action": happening.action,
-        "reason": str(happening.reason),
-        "note": _shortened(happening.note),
-        "type": "Warning" if happening.is_loud else "Normal",
-        "reportingController": "bursar.dev/operator",
-        "reportingInstance": "bursar-operator",
-    }
-
-
-def _shortened(note: str) -> str:
-    """The API server counts bytes, and refuses the whole Event for one too many."""
-    return note.encode()[:LONGEST_NOTE_BYTES].decode(errors="ignore")
+    told = happening.name, happening.reason, happening.action, happening.note
+    return events.event(happening.allocation, "Allocation", *told, now, is_loud=happening.is_loud)
 
 
 Told = tuple[int, Reason, str, str, bool]

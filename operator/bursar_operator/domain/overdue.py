@@ -3,17 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from bursar_crds.instants import format_instant, parse_instant
-from bursar_crds.names import API_VERSION
 from bursar_crds.reasons import Reason
+from bursar_operator.domain import events
 
 Obj = Mapping[str, Any]
 Verdict = tuple[bool, Reason, str]
 PAGE: Final = 'the how-to page "Release an allocation by hand"'
-LONGEST_NOTE_BYTES: Final = 1024
 SOON_SECONDS: Final = 1.0
 SELDOM_SECONDS: Final = 300.0
 
@@ -116,19 +115,6 @@ def _agent(hanging: Hanging, cluster: str) -> str:
 def event(obj: Obj, kind: str, reason: Reason, note: str, now: datetime, *, once: str, is_loud: bool = True) -> dict[str, Any]:
     """An Event on an object, the same one whenever it is told under the same word ``once``."""
     metadata = obj["metadata"]
-    namespace = metadata.get("namespace")
     identity = hashlib.sha256(f"{metadata['uid']}|{reason}|{once}".encode()).hexdigest()[:16]
-    regarding = {"apiVersion": API_VERSION, "kind": kind, "name": metadata["name"], "uid": metadata["uid"]}
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"name": f"{metadata['name'][:40].rstrip('.-')}.{identity}", "namespace": namespace or "default"},
-        "eventTime": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        "regarding": regarding | ({"namespace": namespace} if namespace else {}),
-        "action": "Delete",
-        "reason": str(reason),
-        "note": note.encode()[:LONGEST_NOTE_BYTES].decode(errors="ignore"),
-        "type": "Warning" if is_loud else "Normal",
-        "reportingController": "bursar.dev/operator",
-        "reportingInstance": "bursar-operator",
-    }
+    name = f"{metadata['name'][:40].rstrip('.-')}.{identity}"
+    return events.event(obj, kind, name, reason, "Delete", note, now, is_loud=is_loud)
