@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_operator.poolrequests import OPEN_TARGET
 from bursar_testing.grantterm import Site, eventually
@@ -301,7 +300,7 @@ async def test_an_allocation_torn_away_is_taken_back_after_its_tombstone(site: S
     await site.lead(recount_seconds=1.0)
     await site.ask("a", pool, 30)
     await eventually(lambda: site.cpu("a"), (30, 30))
-    await eventually(lambda: _tear_away(site, "a"), True)
+    await eventually(lambda: site.tear_away("a"), True)
     await eventually(lambda: site.granted(pool), 0)
 
 
@@ -320,7 +319,7 @@ async def test_hours_used_by_what_was_torn_away_stay_spent_in_each_pool(site: Si
     site.ledger.acknowledges = False
     if not is_up:
         await term.stop()
-    await eventually(lambda: _tear_away(site, "a"), True)
+    await eventually(lambda: site.tear_away("a"), True)
     if not is_up:
         await site.lead(recount_seconds=0.5)
     await eventually(lambda: _is_tombstoned(site, row.uid), True)
@@ -343,7 +342,7 @@ async def test_what_is_torn_away_while_its_grant_is_being_closed_stays_spent(sit
         uid = (await site.ask(name, leaf, 30))["metadata"]["uid"]
         site.ledger.used[uid] = {"cpu": 13}
         await eventually(lambda: site.cpu(name), (30, 30))  # noqa: B023 - awaited in this very turn
-        await eventually(lambda: _tear_away(site, name), True)  # noqa: B023
+        await eventually(lambda: site.tear_away(name), True)  # noqa: B023
     whole = {"cpu": 13 * len(names)}
     for pool in (root, leaf):
         await eventually(lambda: _held(site, pool), (whole, whole, {}))  # noqa: B023
@@ -358,7 +357,7 @@ async def test_a_leader_that_dies_while_it_takes_leave_spends_the_hours_once(sit
     assert row is not None
     site.ledger.used[row.uid] = {"cpu": 13}
     site.ledger.acknowledges = False
-    await eventually(lambda: _tear_away(site, "a"), True)
+    await eventually(lambda: site.tear_away("a"), True)
     await eventually(lambda: _is_tombstoned(site, row.uid), True)
     assert [set((await site.book(name)).intents) for name in (root, leaf)] == [{row.uid}, {row.uid}]
     await first.stop()
@@ -372,13 +371,3 @@ async def test_a_leader_that_dies_while_it_takes_leave_spends_the_hours_once(sit
 async def _held(site: Site, pool: str) -> tuple[object, object, object]:
     book = await site.book(pool)
     return book.granted, book.spent, dict(book.intents)
-
-
-async def _tear_away(site: Site, name: str) -> bool:
-    try:
-        await site.kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, site.namespace)
-        await site.delete(name)
-        await site.kube.get(ALLOCATIONS, name, site.namespace)
-    except NotFound:
-        return True
-    return False

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from bursar_kube.errors import NotFound
 from bursar_kube.resources import ALLOCATIONS, QUOTAPOOLS
 from bursar_local.controlplane import ControlPlane
 from bursar_testing.frailkube import HookedKube
@@ -23,7 +22,7 @@ async def test_a_recount_takes_nothing_from_what_was_just_torn_away(site: Site, 
 
     async def tear_away() -> None:
         site.ledger.acknowledges = False
-        await eventually(lambda: _tear_away(site, "a"), True)
+        await eventually(lambda: site.tear_away("a"), True)
         torn.set()
 
     kube.before[LISTS] = tear_away
@@ -44,7 +43,7 @@ async def test_a_recount_takes_nothing_from_what_may_still_be_published(site: Si
     await site.ask("a", pool, 30)
     await eventually(lambda: site.cpu("a"), (30, 30))
     await eventually(lambda: _open(site, pool), 0)
-    await eventually(lambda: _tear_away(site, "a"), True)
+    await eventually(lambda: site.tear_away("a"), True)
     await asyncio.sleep(2.0)
     assert await site.granted(pool) == 30
     kube.hears.set()
@@ -76,16 +75,6 @@ async def _hooked(controlplane: ControlPlane) -> HookedKube:
     kube = await HookedKube.connect(str(controlplane.kubeconfig))
     assert isinstance(kube, HookedKube)
     return kube
-
-
-async def _tear_away(site: Site, name: str) -> bool:
-    try:
-        await site.kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, site.namespace)
-        await site.delete(name)
-        await site.kube.get(ALLOCATIONS, name, site.namespace)
-    except NotFound:
-        return True
-    return False
 
 
 async def _open(site: Site, pool: str) -> int:

@@ -105,6 +105,16 @@ class Site:
         """Delete an allocation; it stays until its finalizer goes."""
         await self.kube.delete(ALLOCATIONS, name, self.namespace)
 
+    async def tear_away(self, name: str) -> bool:
+        """Take the finalizer by force and delete; whether it is gone, for a leader may have stamped it again."""
+        try:
+            await self.kube.merge_patch(ALLOCATIONS, name, {"metadata": {"finalizers": None}}, self.namespace)
+            await self.delete(name)
+            await self.kube.get(ALLOCATIONS, name, self.namespace)
+        except NotFound:
+            return True
+        return False
+
     async def lead(self, **settings: Any) -> Term:
         """A new term with the next epoch."""
         return await self.lead_as(await self.next_epoch(), **settings)
